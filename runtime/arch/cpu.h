@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Small things the CPU is asked for: cache line size, a pause, spinning.
+ */
+#ifndef ARCH_CPU_H
+#define ARCH_CPU_H
+
+#define CACHE_LINE 64
+#define cache_aligned _Alignas(CACHE_LINE)
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* On extern data of the hot paths: without it position-independent code goes
+ * through the global offset table. */
+#define internal __attribute__((visibility("hidden")))
+
+/* Never inlined, nor copied for constant arguments (gcc). */
+#if defined(__clang__)
+#define never_inline __attribute__((noinline))
+#else
+#define never_inline __attribute__((noinline, noclone))
+#endif
+
+static inline void cpu_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
+#if defined(__SANITIZE_THREAD__)
+#define GREEN_TSAN 1
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define GREEN_ASAN 1
+#endif
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GREEN_TSAN 1
+#endif
+#if __has_feature(address_sanitizer)
+#define GREEN_ASAN 1
+#endif
+#endif
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The parts of the x86-64 switch that need no assembly: preparing a first
+ * frame, redirecting an interrupted one.
+ */
+#if defined(__x86_64__)
+#include "arch/switch.h"
+
+#include <cpuid.h>
+#include <string.h>
+#include <ucontext.h>
+
+void switch_boot(void);
+void switch_landing(void);
+
+/* Bytes that XSAVE needs for all state the kernel enabled, and a little. */
+size_t switch_area_bytes = 4096;
+void (*switch_preempted)(void);
+
+struct context { /* as in switch_x86_64.S */
+	uint32_t mxcsr;
+	uint16_t x87_control;
+	uint16_t unused;
+	uint64_t r15, r14, r13, r12, rbx, rbp;
+	uint64_t rip;
+};
+
+void *switch_prepare(void *top, void (*entry)(void *), void *arg)
+{
+	/* switch_boot starts with rsp 16-aligned, as before a call; two zero
+	 * words above it end any walk that got so far. */
+	uint64_t *end = (uint64_t *)top - 2;
+	struct context *c = (struct context *)((char *)end - sizeof(*c));
+
+	__asm__ volatile("stmxcsr %0" : "=m"(c->mxcsr));
+	__asm__ volatile("fnstcw %0" : "=m"(c->x87_control));
+	end[0] = end[1] = 0;
+	c->unused = 0;
+	c->r15 = c->r14 = c->r13 = c->rbp = 0;
+	c->r12 = (uint64_t)arg;
+	c->rbx = (uint64_t)entry;
+	c->rip = (uint64_t)switch_boot + 1; /* behind the nop */
+	return c;
+}
+
+size_t switch_area_size(void)
+{
+	unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+
+	if (__get_cpuid_count(0xd, 0, &eax, &ebx, &ecx, &edx) && ebx)
+		switch_area_bytes = (ebx + 63u) & ~63u;
+	return switch_area_bytes;
+}
+
+void switch_interrupt(void *ucontext)
+{
+	greg_t *r = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	r[REG_RSP] -= 128 + 8; /* the red zone, and room for the return address */
+	memcpy((void *)r[REG_RSP], &r[REG_RIP], 8);
+	r[REG_RIP] = (greg_t)switch_landing;
+}
+#endif
