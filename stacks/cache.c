@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Caches of hot slots, and the way from a cache to the arena and back.
+ */
+#include "advise.h"
+#include "arena.h"
+#include "checker.h"
+#include "guard.h"
+#include "stack.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define STACK_BATCH 16u /* slots fetched from the arena at once */
+
+_Static_assert(STACK_BATCH <= ADVISE_MAX, "a batch is guarded by one call");
+
+static struct { /* all caches that have been used */
+	struct spin lock;
+	unsigned count;
+	struct stack_cache *first;
+} list;
+
+/* A cache's first visit to the arena puts it in the list.  One more cache than
+ * was announced keeps nothing, so that no promise is broken. */
+static void cache_list(struct stack_cache *cache)
+{
+	spin_lock(&list.lock);
+	cache->listed = true;
+	cache->keeps = list.count < arena_caches_max;
+	cache->next = list.first;
+	list.first = cache;
+	list.count++;
+	spin_unlock(&list.lock);
+}
+
+static uint32_t cache_limit(struct stack_cache *cache, unsigned class)
+{
+	if (unlikely(!cache->listed))
+		cache_list(cache);
+	if (cache->keeps)
+		cache->class[class].limit = arenas[class].cache_limit;
+	return cache->class[class].limit;
+}
+
+static uint32_t hot_count(const struct stack_cache_class *hot)
+{
+	/* Relaxed: only the owner counts on it. */
+	return atomic_load_explicit(&hot->count, memory_order_relaxed);
+}
+
+static void set_hot_count(struct stack_cache_class *hot, uint32_t count)
+{
+	atomic_store_explicit(&hot->count, count, memory_order_relaxed);
+}
+
+/* Slots with guards, the lowest first; how many, or -ENOMEM. */
+static int fetch_slots(struct arena *a, uint32_t *slots, unsigned want)
+{
+	unsigned count = slotmap_take(&a->map, slots, want), good = 0;
+
+	if (!count)
+		return -ENOMEM;
+	if (guard_install(a, slots, count) < 0) {
+		for (unsigned i = 0; i < count; i++)
+			if (arena_is_settled(a, slots[i]))
+				slots[good++] = slots[i];
+			else
+				slotmap_give(&a->map, &slots[i], 1);
+		if (!good)
+			return -ENOMEM;
+		count = good;
+	}
+	arena_dump_up_to(a, slots[count - 1]);
+	return (int)count;
+}
+
+static void checker_slot_begins(struct arena *a, uint32_t slot)
+{
+	char *low = arena_slot(a, slot);
+
+	if (a->checker_names)
+		a->checker_names[slot] =
+			checker_register(low + guard_size(), low + arena_stride(a));
+}
+
+static void checker_slot_ends(struct arena *a, uint32_t slot)
+{
+	if (a->checker_names)
+		checker_deregister(a->checker_names[slot]);
+}
+
+/* The cache is empty: fetches a batch, keeps all but the lowest.  Not inlined,
+ * so that the hot path needs no frame. */
+static __attribute__((noinline)) int acquire_cold(struct stack_cache *cache, unsigned class,
+                                                  stack_id *stack)
+{
+	struct arena *a = &arenas[class];
+	struct stack_cache_class *hot = &cache->class[class];
+	uint32_t slots[STACK_BATCH];
+	unsigned want;
+
+	if (!arena_is_mapped(a))
+		return -ENOMEM;
+	want = 1 + cache_limit(cache, class) / 2;
+	int count = fetch_slots(a, slots, want < STACK_BATCH ? want : STACK_BATCH);
+	if (count < 0)
+		return count;
+	for (int i = count - 1; i > 0; i--)
+		hot->slots[count - 1 - i] = arena_id(class, slots[i]);
+	set_hot_count(hot, (uint32_t)count - 1);
+	checker_slot_begins(a, slots[0]);
+	*stack = arena_id(class, slots[0]);
+	return 0;
+}
+
+int stack_acquire(struct stack_cache *cache, unsigned class, stack_id *stack)
+{
+	struct stack_cache_class *hot = &cache->class[class];
+	uint32_t count = hot_count(hot);
+
+	assert(class < STACK_CLASSES);
+	if (unlikely(!count))
+		return acquire_cold(cache, class, stack);
+	set_hot_count(hot, count - 1);
+	*stack = hot->slots[count - 1];
+	return 0;
+}
+
+static void sort_slots(uint32_t *slots, unsigned count)
+{
+	for (unsigned gap = count / 2; gap > 0; gap /= 2)
+		for (unsigned i = gap; i < count; i++) {
+			uint32_t slot = slots[i];
+			unsigned k = i;
+			for (; k >= gap && slots[k - gap] > slot; k -= gap)
+				slots[k] = slots[k - gap];
+			slots[k] = slot;
+		}
+}
+
+/* Gives the pages of the slots back to the kernel, neighbours together. The
+ * guards between them stay.  A kernel that refuses (locked memory) only keeps
+ * the memory in use. */
+static void drop_pages(struct arena *a, const uint32_t *slots, unsigned count)
+{
+	struct iovec runs[ADVISE_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count;) {
+		unsigned first = i++;
+		while (i < count && slots[i] == slots[i - 1] + 1)
+			i++;
+		char *low = arena_slot(a, slots[first]) + guard_size();
+		char *high = arena_slot(a, slots[i - 1]) + arena_stride(a);
+		runs[n++] = (struct iovec){ low, (size_t)(high - low) };
+		if (n == ADVISE_MAX || i == count) {
+			advise(runs, n, MADV_DONTNEED);
+			n = 0;
+		}
+	}
+}
+
+static void give_back(unsigned class, uint32_t *slots, unsigned count)
+{
+	struct arena *a = &arenas[class];
+
+	for (unsigned i = 0; i < count; i++) {
+		assert(slots[i] < a->slots);
+		assert(!atomic_load_explicit(&a->pins[slots[i]], memory_order_relaxed));
+	}
+	sort_slots(slots, count);
+	drop_pages(a, slots, count);
+	slotmap_give(&a->map, slots, count);
+}
+
+/* Takes the coldest count slots out of the cache. */
+static void trim(struct stack_cache *cache, unsigned class, unsigned count)
+{
+	struct stack_cache_class *hot = &cache->class[class];
+	uint32_t slots[STACK_CACHE_MAX];
+	uint32_t rest = hot_count(hot) - count;
+
+	for (unsigned i = 0; i < count; i++)
+		slots[i] = arena_slot_of(hot->slots[i]);
+	memmove(hot->slots, hot->slots + count, rest * sizeof(hot->slots[0]));
+	set_hot_count(hot, rest);
+	give_back(class, slots, count);
+}
+
+static __attribute__((noinline)) void release_cold(struct stack_cache *cache, stack_id stack)
+{
+	unsigned class = stack_class_of(stack);
+	struct stack_cache_class *hot = &cache->class[class];
+	uint32_t limit = cache_limit(cache, class), slot = arena_slot_of(stack);
+
+	if (!limit) {
+		checker_slot_ends(&arenas[class], slot);
+		give_back(class, &slot, 1);
+		return;
+	}
+	if (hot_count(hot) >= limit)
+		trim(cache, class, (limit + 1) / 2);
+	hot->slots[hot_count(hot)] = stack;
+	set_hot_count(hot, hot_count(hot) + 1);
+}
+
+void stack_release(struct stack_cache *cache, stack_id stack)
+{
+	struct stack_cache_class *hot = &cache->class[stack_class_of(stack)];
+	uint32_t count = hot_count(hot);
+
+	assert(stack != STACK_NONE);
+#ifdef GREEN_ASAN
+	checker_clean(stack_bottom(stack), stack_usable(stack));
+#endif
+	if (unlikely(count >= hot->limit)) {
+		release_cold(cache, stack);
+		return;
+	}
+	hot->slots[count] = stack;
+	set_hot_count(hot, count + 1);
+}
+
+void stack_cache_flush(struct stack_cache *cache)
+{
+	for (unsigned i = 0; i < STACK_CLASSES; i++) {
+		if (hot_count(&cache->class[i]))
+			trim(cache, i, hot_count(&cache->class[i]));
+		cache->class[i].limit = 0;
+	}
+	if (!cache->listed)
+		return;
+	spin_lock(&list.lock);
+	struct stack_cache **link = &list.first;
+	while (*link != cache)
+		link = &(*link)->next;
+	*link = cache->next;
+	list.count--;
+	spin_unlock(&list.lock);
+	cache->listed = false;
+}
+
+size_t stacks_used(void)
+{
+	int64_t used = 0;
+
+	/* The lock keeps the caches from going away. */
+	spin_lock(&list.lock);
+	for (struct stack_cache *c = list.first; c; c = c->next)
+		for (unsigned i = 0; i < STACK_CLASSES; i++)
+			used -= hot_count(&c->class[i]);
+	for (unsigned i = 0; i < STACK_CLASSES; i++)
+		if (arena_is_mapped(&arenas[i]))
+			used += atomic_load_explicit(&arenas[i].map.taken, memory_order_relaxed);
+	spin_unlock(&list.lock);
+	return used > 0 ? (size_t)used : 0;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The rungs of the guard ladder: probing and installing.
+ */
+#include "guard.h"
+#include "advise.h"
+#include "arch/compat.h"
+#include "arch/sys.h"
+
+#include <assert.h>
+#include <errno.h>
+
+static struct {
+	enum stack_rung rung;
+	size_t size;
+	_Atomic uint32_t protected; /* by mprotect, all classes */
+	_Atomic size_t missing;
+} guards;
+
+/* Does this kernel install guards?  Found out on a page of no other use. */
+static bool probe_install(size_t size)
+{
+	long error;
+	void *scratch = sys_map(size, SYS_MAP_NORESERVE, &error);
+
+	if (!scratch)
+		return false;
+	long r = sys3(SYS_madvise, scratch, size, MADV_GUARD_INSTALL);
+	sys_unmap(scratch, size);
+	return r == 0;
+}
+
+void guard_init(const struct stacks_config *config, size_t size, bool valgrind)
+{
+	guards.size = size;
+	atomic_store_explicit(&guards.protected, 0, memory_order_relaxed);
+	atomic_store_explicit(&guards.missing, 0, memory_order_relaxed);
+	if (valgrind)
+		guards.rung = STACK_RUNG_NONE;
+	else if (!config->no_guard_install && probe_install(size))
+		guards.rung = STACK_RUNG_GUARD_INSTALL;
+	else
+		guards.rung = config->no_mprotect ? STACK_RUNG_NONE : STACK_RUNG_MPROTECT;
+}
+
+static int install_batch(struct arena *a, const uint32_t *slots, unsigned count)
+{
+	struct iovec ranges[ADVISE_MAX];
+
+	for (unsigned i = 0; i < count; i++)
+		ranges[i] = (struct iovec){ arena_slot(a, slots[i]), guards.size };
+	int done = advise(ranges, count, MADV_GUARD_INSTALL);
+	for (unsigned i = 0; i < count && (int)i < done; i++)
+		arena_settle(a, slots[i]);
+	return done == (int)count ? 0 : done < 0 ? done : -ENOMEM;
+}
+
+/* Protects the slot's guard while the process can afford it. */
+static bool protect(struct arena *a, uint32_t slot)
+{
+	if (guards.rung != STACK_RUNG_MPROTECT)
+		return false;
+	if (atomic_load_explicit(&guards.protected, memory_order_relaxed) >= STACK_MPROTECT_MAX)
+		return false;
+	if (sys3(SYS_mprotect, arena_slot(a, slot), guards.size, PROT_NONE) < 0)
+		return false;
+	atomic_fetch_add_explicit(&guards.protected, 1, memory_order_relaxed);
+	return true;
+}
+
+int guard_install(struct arena *a, const uint32_t *slots, unsigned count)
+{
+	uint32_t bare[ADVISE_MAX];
+	unsigned n = 0;
+
+	assert(count <= ADVISE_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (!arena_is_settled(a, slots[i]))
+			bare[n++] = slots[i];
+	if (!n)
+		return 0;
+	if (guards.rung == STACK_RUNG_GUARD_INSTALL)
+		return install_batch(a, bare, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (!protect(a, bare[i]))
+			atomic_fetch_add_explicit(&guards.missing, 1, memory_order_relaxed);
+		arena_settle(a, bare[i]);
+	}
+	return 0;
+}
+
+enum stack_rung guard_rung(void)
+{
+	return guards.rung;
+}
+
+size_t guard_size(void)
+{
+	return guards.size;
+}
+
+size_t guard_missing(void)
+{
+	return atomic_load_explicit(&guards.missing, memory_order_relaxed);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Guards: the pages at the low end of a slot that no frame may touch, and the
+ * ladder of ways to make them.
+ */
+#ifndef STACKS_GUARD_H
+#define STACKS_GUARD_H
+
+#include "arena.h"
+
+/* Each mprotect guard costs two of the process's VMAs (default limit 65,530). */
+#define STACK_MPROTECT_MAX 30000u
+
+/* Tries the rungs. size: bytes of a guard, whole pages. */
+void guard_init(const struct stacks_config *config, size_t size, bool valgrind);
+
+/* Guards those of the slots that have none yet.  0, or -errno from the kernel:
+ * those for which arena_is_settled() then holds may be used. */
+int guard_install(struct arena *a, const uint32_t *slots, unsigned count);
+
+enum stack_rung guard_rung(void);
+size_t guard_size(void);
+size_t guard_missing(void); /* slots that were handed out without one */
+
+#endif

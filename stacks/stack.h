@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stacks: where green threads keep their frames.
+ *
+ * One arena (one mapping, two VMAs: used, never used) per stride class holds
+ * all stacks of that class side by side:
+ *
+ *      low                                                        high
+ *      | guard | usable .................... frames <- SP | colour |
+ *      ^ slot base                                                 ^ slot end
+ *
+ * The guard is installed when a slot is first used.  A slot that is given back
+ * goes to the caller's cache and keeps its pages ("hot"); when the cache is
+ * full its coldest half loses them and goes back to the arena, which hands out
+ * the lowest free slot first, so that memory in use stays dense.
+ *
+ * Which kind of guard is used is the rung of a ladder, tried at start:
+ *   guard-install  MADV_GUARD_INSTALL: no VMA is split (Linux 6.13)
+ *   mprotect       PROT_NONE pages, two VMAs each: only the first
+ *                  STACK_MPROTECT_MAX slots, the rest is unguarded and says so
+ *   none           the memory checker's own guards (valgrind)
+ *
+ * Nothing here knows what a green thread is.  All calls may be made by any OS
+ * thread; a cache belongs to one worker at a time.
+ */
+#ifndef STACKS_STACK_H
+#define STACKS_STACK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A stack's name: class + 1 in the top two bits, slot below. 0 is "no stack". */
+typedef uint32_t stack_id;
+#define STACK_NONE 0u
+#define STACK_ID_SHIFT 30
+
+#define STACK_CLASSES 3 /* 64 KiB, 256 KiB, 1 MiB */
+#define STACK_SIZE_MAX ((size_t)1 << 20)
+#define STACK_CACHE_MAX 256 /* hot slots per class and worker */
+
+enum stack_rung {
+	STACK_RUNG_GUARD_INSTALL,
+	STACK_RUNG_MPROTECT,
+	STACK_RUNG_NONE,
+};
+
+struct stacks_config {
+	size_t guard_size;     /* bytes; 0: one page */
+	size_t slots_max;      /* of the smallest class; 0: as many as can be reserved, <= 2^24 */
+	unsigned caches_max;   /* caches that will be used (workers); 0: 1024 */
+	bool no_guard_install; /* imitate an older kernel */
+	bool no_mprotect;
+};
+
+static inline unsigned stack_class_of(stack_id stack)
+{
+	return (stack >> STACK_ID_SHIFT) - 1;
+}
+
+/* Hot slots of one worker, hottest last. Zero-initialised. */
+struct stack_cache {
+	struct stack_cache_class {
+		_Atomic uint32_t count; /* written by the owner, read by stacks_used() */
+		uint32_t limit;         /* 0: nothing is kept */
+		stack_id slots[STACK_CACHE_MAX];
+	} class[STACK_CLASSES];
+	bool listed, keeps;
+	struct stack_cache *next; /* in the list of all caches */
+};
+
+/* Reserves the smallest class's arena and picks the rung; the others follow
+ * when first needed.  0; -EINVAL for a guard that leaves less than 16 KiB of
+ * the smallest class; -ENOMEM (RLIMIT_AS, RLIMIT_DATA: tries smaller arenas
+ * first, down to 64 slots of the smallest class). */
+int stacks_init(const struct stacks_config *config);
+
+/* Unmaps everything; no stack is in use and all caches have been flushed. */
+void stacks_fini(void);
+
+/* The class for a stack of size bytes, guard included; -EINVAL above
+ * STACK_SIZE_MAX.  0 means the smallest. */
+int stack_class(size_t size);
+size_t stack_class_size(unsigned class); /* stride, bytes */
+size_t stacks_capacity(unsigned class);  /* stacks that can be promised; 0: not mapped yet */
+
+/* Counts one more stack of the class as promised: stack_acquire() for it will
+ * then find a slot.  0, or -ENOMEM when the class is full. */
+int stack_reserve(unsigned class);
+void stack_unreserve(unsigned class);
+
+/* A stack of the class: hot from the cache, else the lowest free slot, with
+ * its guard installed.  0, or -ENOMEM from the kernel (the guard could not be
+ * installed) or when nothing was reserved. */
+int stack_acquire(struct stack_cache *cache, unsigned class, stack_id *stack);
+
+/* Gives it back; nobody may be running on it.  Does not unreserve. */
+void stack_release(struct stack_cache *cache, stack_id stack);
+
+/* Empties a cache into the arenas (a worker that ends); it may be used again. */
+void stack_cache_flush(struct stack_cache *cache);
+
+void *stack_top(stack_id stack);     /* highest address for frames, coloured, 16-aligned */
+void *stack_bottom(stack_id stack);  /* lowest usable address, above the guard */
+size_t stack_usable(stack_id stack); /* bytes between them */
+
+/* A pinned stack has memory that the kernel was handed a pointer to (a buffer,
+ * an iovec, an address): its pages must stay.  Counts; pairs nest. */
+void stack_pin(stack_id stack);
+void stack_unpin(stack_id stack);
+
+/* What an address in an arena belongs to; async-signal-safe. */
+enum stack_part { STACK_PART_NONE, STACK_PART_GUARD, STACK_PART_FRAMES };
+enum stack_part stack_find(const void *address, stack_id *stack);
+
+enum stack_rung stacks_rung(void);
+const char *stacks_rung_name(void);
+size_t stacks_used(void);      /* acquired and not released, all classes */
+size_t stacks_unguarded(void); /* slots handed out so far that have no guard */
+size_t stacks_guard_size(void);
+
+#endif
