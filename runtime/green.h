@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libgreen: green threads over all cores, for code that looks synchronous.
+ *
+ * This header holds the runtime, green threads, cancellation and deadlines.
+ * green_io.h holds input and output, green_sync.h what green threads wait
+ * for one another with; both are included here.
+ *
+ * Conventions, for every function unless its comment says otherwise:
+ *
+ *   Errors     The result is >= 0 on success and -errno on failure.  errno is
+ *              not part of the contract: it may or may not change.
+ *   Switching  "May switch" means that the calling green thread may give its
+ *              CPU to another one before the call returns.  A call that is
+ *              not said to switch never does.
+ *   Context    A call may be made from a green thread or from any OS thread.
+ *              In an OS thread a call that would switch blocks that OS thread
+ *              instead.  No call may be made from a signal handler.
+ *   Cancel     Every call that may switch returns -ECANCELED once its green
+ *              thread has been cancelled, and -ETIMEDOUT once the innermost
+ *              deadline scope has passed.  Calls that say "shielded" do not.
+ *   Time       Durations and deadlines are nanoseconds of CLOCK_MONOTONIC.
+ *   Fork       A child made by fork() has no runtime: its calls behave as
+ *              outside a runtime, and those that need one return -EOWNERDEAD.
+ *              exec and _exit work.
+ */
+#ifndef GREEN_H
+#define GREEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default)
+
+#define GREEN_VERSION_MAJOR 0
+#define GREEN_VERSION_MINOR 1
+#define GREEN_VERSION "0.1.0"
+
+#define GREEN_US(n) (1000 * (int64_t)(n))
+#define GREEN_MS(n) (1000000 * (int64_t)(n))
+#define GREEN_S(n) (1000000000 * (int64_t)(n))
+#define GREEN_FOREVER INT64_MAX
+
+/* ---- the runtime ------------------------------------------------------- */
+
+enum green_engine {
+	GREEN_ENGINE_AUTO = 0, /* io_uring, else epoll */
+	GREEN_ENGINE_URING = 1,
+	GREEN_ENGINE_EPOLL = 2,
+};
+
+/* Options of green_init().  Zero means the default.  The variable named
+ * beside a field overrides it from the environment, unless the program runs
+ * with raised privileges (AT_SECURE). */
+struct green_options {
+	/* Workers; 0: one per CPU of the affinity mask, within the cgroup's CPU
+	 * quota.  At most 1024.  GREEN_WORKERS. */
+	unsigned workers;
+	/* GREEN_ENGINE=auto|io_uring|epoll. */
+	enum green_engine engine;
+	/* Virtual bytes of a green thread's stack, guard included, when its
+	 * attributes name none; rounded up to a stack class (64 KiB, 256 KiB,
+	 * 1 MiB).  0: 64 KiB.  GREEN_STACK_SIZE, with K or M. */
+	size_t stack_size;
+	/* Guard below each stack, bytes; rounded up to pages.  0: one page. */
+	size_t guard_size;
+	/* Most green threads alive at once; spawns above it return -EAGAIN.
+	 * 0: as many as the address space allows, at most 16,777,216.
+	 * GREEN_THREADS_MAX. */
+	size_t threads_max;
+	/* Most OS threads of the offload pool.  0: 64.  GREEN_OFFLOAD_MAX. */
+	unsigned offload_max;
+	/* A worker that runs one green thread for longer than this is reported
+	 * as stuck (in green_dump(), and on standard error when GREEN_DEBUG has
+	 * "stuck").  0: 100 ms.  GREEN_STUCK_MS. */
+	int64_t stuck_ns;
+	/* Workers are pinned to their CPUs unless set.  GREEN_PIN=0|1. */
+	bool no_pin;
+	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
+	 * Names: see green_info().  The string is only read during the call. */
+	const char *features;
+};
+
+/* Makes the runtime ready: reads the environment, probes the kernel,
+ * reserves memory.  NULL means all defaults.  Starts no thread.
+ * Returns 0; -EALREADY when already initialised; -EINVAL for an option or a
+ * GREEN_* variable with a bad value (green_error() names it); -ENOMEM when
+ * the address space (RLIMIT_AS) or descriptors (-EMFILE) do not suffice;
+ * -EOWNERDEAD in a forked child.  Never switches; OS threads only. */
+int green_init(const struct green_options *options);
+
+/* Text of the last error of green_init() or green_run() in this process:
+ * names the thing at fault and the remedy.  "" when there was none.  Owned by
+ * the runtime, valid until the next such call.  Never switches. */
+const char *green_error(void);
+
+/* Runs fn(arg) as the first green thread on all workers; the calling OS
+ * thread becomes one of them.  Returns when fn has returned and every other
+ * green thread has ended: those still alive when fn returns are cancelled
+ * first.  The result of fn is stored in *result unless that is NULL.
+ * Calls green_init(NULL) when nobody has.  May be called again afterwards.
+ * Returns 0; -EBUSY when a run is under way; -EDEADLK when every green thread
+ * waits for something that can never happen: no I/O, timer, offload or other
+ * OS thread is left that could wake one (a report of who waits for what is
+ * written to standard error, then all are cancelled); -EAGAIN, -ENOMEM,
+ * -EMFILE when the workers cannot be started (nothing was run); -EOWNERDEAD
+ * in a forked child; -EPERM from a green thread.  OS threads only. */
+int green_run(void *(*fn)(void *), void *arg, void **result);
+
+/* Gives back what green_init() took.  Returns 0; -EBUSY while green_run() is
+ * under way; -ENXIO before green_init().  OS threads only.  After it every
+ * call that needs a runtime returns -ENXIO until the next green_init(). */
+int green_fini(void);
+
+struct green_info {
+	char version[16];
+	unsigned workers;        /* running, or to be started */
+	char engine[16];         /* "io_uring", "epoll" */
+	char engine_reason[128]; /* why this one, when another was preferred */
+	char stacks[32];         /* the rung in use: "guard-install", "mprotect" … */
+	size_t stack_size;       /* default class, bytes */
+	size_t threads_max;
+	size_t threads;      /* alive now */
+	size_t threads_peak; /* as seen a hundred times a second */
+	size_t stacks_used;  /* stacks that back a started green thread now */
+	uint64_t switches;   /* since green_run() began, all workers */
+	uint64_t spawns;
+	uint64_t steals;
+	uint64_t stuck;     /* times a worker was found stuck */
+	char features[512]; /* "+name" in use, "-name" not there or switched off */
+};
+
+/* Fills *info.  Returns 0, or -ENXIO before green_init().  Never switches. */
+int green_info(struct green_info *info);
+
+/* Writes one line per green thread to fd: id, name, state, what it waits for
+ * and for how long, who spawned it, and one line per worker.  A snapshot, not
+ * atomic.  Never switches; blocks as write(2) does.
+ * Returns 0 or -errno of the write. */
+int green_dump(int fd);
+
+/* ---- green threads ----------------------------------------------------- */
+
+/* A green thread.  Holds a generation: a handle whose thread has ended and
+ * been joined (or was detached) is stale, and calls with it return -ESRCH. */
+typedef uint64_t green_t;
+#define GREEN_NONE ((green_t)0)
+
+typedef void *(*green_fn)(void *arg);
+
+struct green_serial; /* a serial group */
+
+/* Attributes of green_spawn().  Zero means the default. */
+struct green_attr {
+	const char *name;  /* copied, at most 31 bytes; NULL: the function's symbol */
+	size_t stack_size; /* as in green_options; above 1 MiB: -EINVAL */
+	/* May run on any worker at any time, not only before it first runs.  Its
+	 * code promises to keep no address of thread-local data (errno is one)
+	 * across a call that may switch. */
+	bool migratable;
+	bool detached;
+	struct green_serial *serial;
+};
+
+/* Starts fn(arg) as a detached green thread.  Returns 0, -EAGAIN at
+ * threads_max, -ENOMEM, -ENXIO outside green_run() (before green_init() or
+ * after the run has ended), -EOWNERDEAD in a forked child.  Never switches.
+ * Any thread may call it while green_run() is under way. */
+int green_go(green_fn fn, void *arg);
+
+/* As green_go(), with attributes (NULL: none), and joinable unless they say
+ * detached.  Stores the handle in *thread (NULL only when detached).  A
+ * joinable green thread must be joined or detached; its descriptor is kept
+ * until then.  Additionally -EINVAL for bad attributes: a stack above 1 MiB,
+ * migratable together with serial, thread == NULL without detached. */
+int green_spawn(green_t *thread, const struct green_attr *attr, green_fn fn, void *arg);
+
+/* Waits until the green thread has ended and stores its result in *result
+ * unless NULL.  May switch.  0; -ESRCH for a stale or invalid handle (a second
+ * join of the same thread too); -EDEADLK for the caller's own; -EINVAL when
+ * detached or when somebody else is joining it. */
+int green_join(green_t thread, void **result);
+
+/* Lets the green thread's descriptor go when it ends.  0; -ESRCH; -EINVAL when
+ * already detached or being joined.  Never switches. */
+int green_detach(green_t thread);
+
+/* Lets others run.  May switch.  Returns 0; -ECANCELED or -ETIMEDOUT as every
+ * call that may switch, after having yielded.  OS threads: sched_yield. */
+int green_yield(void);
+
+/* The calling green thread, or GREEN_NONE in an OS thread. */
+green_t green_self(void);
+
+/* Waits for duration_ns (<= 0: like green_yield()).  May switch. Returns 0,
+ * -ECANCELED, or -ETIMEDOUT when a deadline scope passed first. */
+int green_sleep(int64_t duration_ns);
+
+/* Name of a green thread for reports; GREEN_NONE means the caller.  name is
+ * copied, at most 31 bytes.  0, -ESRCH, -ENOMEM.  Never switches. */
+int green_set_name(green_t thread, const char *name);
+
+/* Copies the name (or the symbol of its function) into buf, NUL-terminated.
+ * 0, -ESRCH.  Never switches. */
+int green_get_name(green_t thread, char *buf, size_t size);
+
+/* The worker the caller runs on, from 0; -1 in an OS thread.  May be out of
+ * date by the time it is used in a migratable green thread. */
+int green_worker(void);
+
+/* Nanoseconds of CLOCK_MONOTONIC. Never switches. */
+int64_t green_now(void);
+
+/* ---- serial groups ----------------------------------------------------- */
+
+/* Green threads of one serial group share a worker and never run in parallel:
+ * between two calls that may switch, a member has the group's data to itself,
+ * as code has under Eventlet.  NULL when memory is short or outside
+ * green_run(). */
+struct green_serial *green_serial_new(void);
+
+/* Frees the group.  Its members may still run: the group lives until the last
+ * has ended.  NULL is ignored. */
+void green_serial_free(struct green_serial *group);
+
+/* ---- cancellation and deadlines ---------------------------------------- */
+
+/* Cancels a green thread: the call it waits in returns -ECANCELED, and so does
+ * every later call of it that may switch, until it ends.  An operation that
+ * has already completed keeps its result: the cancellation then shows in the
+ * next call.  0; -ESRCH.  Never switches. */
+int green_cancel(green_t thread);
+
+/* True when the caller has been cancelled and is not shielded. */
+bool green_cancelled(void);
+
+/* Between begin and end, calls of this green thread ignore cancellation and
+ * deadline scopes opened outside the shield (scopes opened inside it count):
+ * for clean-up that must wait.  Nests. */
+struct green_shield {
+	int64_t saved_deadline_ns;
+};
+void green_shield_begin(struct green_shield *shield);
+void green_shield_end(struct green_shield *shield);
+
+/* A scope of time.  Between begin and end every call of this green thread that
+ * may switch returns -ETIMEDOUT once timeout_ns have passed since begin.
+ * Scopes nest: the earliest deadline counts.  timeout_ns <= 0 has passed at
+ * once, GREEN_FOREVER never passes.  Scopes must be ended in the order opposite
+ * to their beginning, by the thread that began them; the struct lies in the
+ * caller's frame.  green_deadline_end() returns true when this scope's own
+ * time had passed. Works in OS threads too. Never switches. */
+struct green_deadline {
+	int64_t outer_deadline_ns;
+	int64_t own_deadline_ns;
+};
+void green_deadline_begin(struct green_deadline *scope, int64_t timeout_ns);
+bool green_deadline_end(struct green_deadline *scope);
+
+/* ---- what can only block ----------------------------------------------- */
+
+/* Runs fn(arg) on an OS thread of an elastic, bounded pool while other green
+ * threads go on; returns fn's result in *result (unless NULL) when fn has
+ * returned.  May switch; shielded: returns only after fn.  In an OS thread
+ * calls fn directly.  0; -EAGAIN when no pool thread exists and none can be
+ * started; -ECANCELED or -ETIMEDOUT when that was so before fn was started. */
+int green_offload(green_fn fn, void *arg, void **result);
+
+#include <green_io.h>
+#include <green_sync.h>
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+#endif
