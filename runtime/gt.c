@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of descriptors: reserving it, taking and giving back entries.
+ */
+#include "gt.h"
+#include "arch/compat.h"
+#include "arch/sys.h"
+#include "spin.h"
+#include "symbol.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DUMP_STEP 8192 /* descriptors: 1 MiB */
+#define SPARES_MAX 32  /* magazines a worker keeps: warm, and its own (256 KiB) */
+#define MAGAZINE 64    /* descriptors moved between a cache and the table at once */
+
+struct gt *gt_table;
+
+/* Free descriptors are kept in magazines, lists of up to MAGAZINE, so that a
+ * worker exchanges many at once without walking a list (Bonwick and Adams,
+ * "Magazines and Vmem", 2001).  The first descriptor of a magazine in the table
+ * keeps its length in join_seq and the next magazine in arg. */
+static struct {
+	struct spin lock;
+	size_t count_max;
+	_Atomic uint32_t high; /* entries handed out at least once, + 1 */
+	uint32_t dumped;       /* entries that a core shall contain */
+	uint32_t magazines;
+	uint32_t singles; /* given back by OS threads */
+	struct spin ext_lock;
+	struct gt_ext *ext_free;
+} table;
+
+int gt_table_init(size_t count_max)
+{
+	long error = 0;
+
+	spin_lock(&table.lock);
+	if (!gt_table) {
+		/* Index 0 and the highest few mean something else. */
+		if (count_max > GT_JOIN_ENDING - 1)
+			count_max = GT_JOIN_ENDING - 1;
+		struct gt *t = sys_map((count_max + 1) * sizeof(*t), SYS_MAP_NORESERVE, &error);
+		if (t) {
+			sys_name(t, (count_max + 1) * sizeof(*t), "green threads");
+			sys3(SYS_madvise, t, (count_max + 1) * sizeof(*t), MADV_DONTDUMP);
+			table.count_max = count_max;
+			atomic_store_explicit(&table.high, 1, memory_order_relaxed);
+			gt_table = t;
+		}
+	}
+	spin_unlock(&table.lock);
+	return (int)error;
+}
+
+void gt_table_lock(void)
+{
+	spin_lock(&table.lock);
+	spin_lock(&table.ext_lock);
+}
+
+void gt_table_unlock(void)
+{
+	spin_unlock(&table.ext_lock);
+	spin_unlock(&table.lock);
+}
+
+uint32_t gt_high(void)
+{
+	/* Acquire pairs with the release in gt_grow(). */
+	return atomic_load_explicit(&table.high, memory_order_acquire);
+}
+
+/* The untouched part stays out of cores, which would span it all. */
+static void dump_more(void)
+{
+	size_t step = (size_t)DUMP_STEP * sizeof(struct gt);
+
+	sys3(SYS_madvise, &gt_table[table.dumped], step, MADV_DODUMP);
+	table.dumped += DUMP_STEP;
+}
+
+/* New entries from the untouched part, linked; the lock is held. */
+static uint32_t grow(uint32_t want, uint32_t *count)
+{
+	uint32_t first = atomic_load_explicit(&table.high, memory_order_relaxed);
+	uint32_t head = GT_NONE;
+
+	if (first + want > table.count_max + 1)
+		want = (uint32_t)(table.count_max + 1 - first);
+	if (unlikely(first + want > table.dumped))
+		dump_more();
+	for (uint32_t i = first + want; i-- > first;) {
+		gt_at(i)->next = head;
+		head = i;
+	}
+	/* Release pairs with the acquire in gt_high(). */
+	atomic_store_explicit(&table.high, first + want, memory_order_release);
+	*count = want;
+	return head;
+}
+
+static uint32_t take_single(void)
+{
+	uint32_t head = table.singles;
+
+	if (head) {
+		table.singles = gt_at(head)->next;
+		gt_at(head)->next = GT_NONE;
+	}
+	return head;
+}
+
+/* A list of free descriptors and how many they are; GT_NONE: the table is full. */
+static uint32_t take_magazine(uint32_t *count)
+{
+	spin_lock(&table.lock);
+	uint32_t head = table.magazines;
+	if (head) {
+		table.magazines = (uint32_t)(uintptr_t)gt_at(head)->arg;
+		*count = (uint32_t)gt_at(head)->join_seq;
+	} else {
+		head = grow(MAGAZINE, count);
+	}
+	if (!head) {
+		head = take_single();
+		*count = head != GT_NONE;
+	}
+	spin_unlock(&table.lock);
+	return head;
+}
+
+static void give_magazine(uint32_t head, uint32_t count)
+{
+	if (!head)
+		return;
+	gt_at(head)->join_seq = count;
+	spin_lock(&table.lock);
+	gt_at(head)->arg = (void *)(uintptr_t)table.magazines;
+	table.magazines = head;
+	spin_unlock(&table.lock);
+}
+
+static uint32_t take_one(void)
+{
+	uint32_t count, head;
+
+	spin_lock(&table.lock);
+	head = take_single();
+	if (!head)
+		head = grow(1, &count);
+	spin_unlock(&table.lock);
+	if (head)
+		return head;
+	/* What is left lies in magazines: open one. */
+	head = take_magazine(&count);
+	if (head && count > 1) {
+		give_magazine(gt_at(head)->next, count - 1);
+		gt_at(head)->next = GT_NONE;
+	}
+	return head;
+}
+
+static void give_one(struct gt *gt)
+{
+	spin_lock(&table.lock);
+	gt->next = table.singles;
+	table.singles = gt_index(gt);
+	spin_unlock(&table.lock);
+}
+
+static uint32_t take_spare(struct gt_cache *cache, uint32_t *count)
+{
+	uint32_t head = cache->spares;
+
+	if (head) {
+		cache->spares = (uint32_t)(uintptr_t)gt_at(head)->arg;
+		cache->spares_count--;
+		*count = (uint32_t)gt_at(head)->join_seq;
+	}
+	return head;
+}
+
+static uint32_t take_cached(struct gt_cache *cache)
+{
+	if (unlikely(!cache->head)) {
+		cache->head = take_spare(cache, &cache->count);
+		if (!cache->head)
+			cache->head = take_magazine(&cache->count);
+		if (!cache->head)
+			return GT_NONE;
+	}
+	uint32_t index = cache->head;
+	cache->head = gt_at(index)->next;
+	cache->count--;
+	return index;
+}
+
+static void give_cached(struct gt_cache *cache, struct gt *gt)
+{
+	gt->next = cache->head;
+	cache->head = gt_index(gt);
+	if (likely(++cache->count < MAGAZINE))
+		return;
+	if (cache->spares_count < SPARES_MAX) {
+		gt->join_seq = cache->count;
+		gt->arg = (void *)(uintptr_t)cache->spares;
+		cache->spares = cache->head;
+		cache->spares_count++;
+	} else {
+		give_magazine(cache->head, cache->count);
+	}
+	cache->head = GT_NONE;
+	cache->count = 0;
+}
+
+struct gt *gt_alloc(struct gt_cache *cache)
+{
+	uint32_t index = cache ? take_cached(cache) : take_one();
+
+	if (unlikely(index == GT_NONE))
+		return NULL;
+	struct gt *gt = gt_at(index);
+	/* Nobody else writes the id of a free descriptor: whoever still holds a
+	 * handle of an earlier generation fails its CAS. */
+	uint64_t gen = gt_gen(atomic_load_explicit(&gt->id, memory_order_relaxed));
+	if (unlikely(gen == 0))
+		gen = (uint64_t)1 << GT_INDEX_BITS;
+	atomic_store_explicit(&gt->join, gen | GT_JOIN_NOBODY, memory_order_relaxed);
+	/* Release pairs with the acquire in gt_lookup(). */
+	atomic_store_explicit(&gt->id, gen, memory_order_release);
+	atomic_store_explicit(&gt->look, 0, memory_order_relaxed);
+	gt->next = GT_NONE;
+	return gt;
+}
+
+static void gt_ext_free(struct gt_ext *ext)
+{
+	spin_lock(&table.ext_lock);
+	ext->next_free = table.ext_free;
+	table.ext_free = ext;
+	spin_unlock(&table.ext_lock);
+}
+
+void gt_free(struct gt_cache *cache, struct gt *gt)
+{
+	uint64_t gen = gt_gen(atomic_load_explicit(&gt->id, memory_order_relaxed));
+	uint64_t next_gen = gen + ((uint64_t)1 << GT_INDEX_BITS);
+
+	struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_relaxed);
+	if (ext) {
+		atomic_store_explicit(&gt->ext, NULL, memory_order_relaxed);
+		gt_ext_free(ext);
+	}
+	atomic_store_explicit(&gt->state, GT_FREE, memory_order_relaxed);
+	/* Generation 0 is never used: a descriptor that has lived 2^38 - 1 lives
+	 * is retired. */
+	atomic_store_explicit(&gt->id, next_gen, memory_order_release);
+	if (unlikely(next_gen == 0))
+		return;
+	if (cache)
+		give_cached(cache, gt);
+	else
+		give_one(gt);
+}
+
+void gt_cache_flush(struct gt_cache *cache)
+{
+	uint32_t head, count;
+
+	give_magazine(cache->head, cache->count);
+	while ((head = take_spare(cache, &count)))
+		give_magazine(head, count);
+	*cache = (struct gt_cache){ 0 };
+}
+
+struct gt *gt_find(green_t handle)
+{
+	uint32_t index = (uint32_t)handle & GT_INDEX_MASK;
+
+	if (!gt_table || index == GT_NONE || index >= gt_high())
+		return NULL;
+	struct gt *gt = gt_at(index);
+	uint64_t id = atomic_load_explicit(&gt->id, memory_order_acquire);
+	return gt_gen(id) == gt_gen(handle) && gt_gen(id) && (id & GT_LIVE) ? gt : NULL;
+}
+
+struct gt *gt_lookup(green_t handle)
+{
+	struct gt *gt = gt_find(handle);
+
+	return gt && !gt_has(gt, GT_FOREIGN) ? gt : NULL;
+}
+
+int gt_set_flag(green_t handle, uint64_t flag)
+{
+	struct gt *gt = gt_lookup(handle);
+
+	if (!gt)
+		return -ESRCH;
+	uint64_t id = atomic_load_explicit(&gt->id, memory_order_relaxed);
+	do
+		if (gt_gen(id) != gt_gen(handle) || !(id & GT_LIVE))
+			return -ESRCH;
+	/* Sequentially consistent: see the Dekker argument in park.h. */
+	while (!atomic_compare_exchange_weak_explicit(&gt->id, &id, id | flag, memory_order_seq_cst,
+	                                              memory_order_relaxed));
+	/* A hint in the hot line.  It may hit a later generation: harmless. */
+	atomic_store_explicit(&gt->look, 1, memory_order_release);
+	return 0;
+}
+
+/* A page of extensions, linked, is added to the free list; the lock is held. */
+static void gt_ext_refill(void)
+{
+	size_t size = 65536;
+	long error;
+	struct gt_ext *page = sys_map(size, 0, &error);
+
+	if (!page)
+		return;
+	sys_name(page, size, "green extensions");
+	for (size_t i = 0; i < size / sizeof(*page); i++) {
+		page[i].next_free = table.ext_free;
+		table.ext_free = &page[i];
+	}
+}
+
+struct gt_ext *gt_ext(struct gt *gt)
+{
+	/* Acquire pairs with the release below: somebody else may name a thread
+	 * that has none. */
+	struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_acquire);
+
+	if (ext)
+		return ext;
+	spin_lock(&table.ext_lock);
+	ext = atomic_load_explicit(&gt->ext, memory_order_relaxed);
+	if (!ext) {
+		if (!table.ext_free)
+			gt_ext_refill();
+		ext = table.ext_free;
+		if (ext) {
+			table.ext_free = ext->next_free;
+			memset(ext, 0, sizeof(*ext));
+			ext->deadline_ns = GREEN_FOREVER;
+			atomic_store_explicit(&gt->ext, ext, memory_order_release);
+		}
+	}
+	spin_unlock(&table.ext_lock);
+	return ext;
+}
+
+/* Of a thread that may be ending meanwhile, or be another one by now: a name in
+ * a report may be wrong then.  Memory is type-stable. */
+__attribute__((no_sanitize("thread"), noinline)) static void *peek(const struct gt *gt, char *name)
+{
+	const volatile struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_acquire);
+
+	for (size_t i = 0; ext && i < sizeof(ext->name) - 1; i++)
+		name[i] = ext->name[i];
+	return (void *)(uintptr_t)gt->fn;
+}
+
+void gt_name(const struct gt *gt, char *buf, size_t size)
+{
+	char name[sizeof(((struct gt_ext *)0)->name)] = "";
+	void *fn = peek(gt, name);
+	struct symbols symbols;
+
+	if (name[0]) {
+		snprintf(buf, size, "%s", name);
+		return;
+	}
+	if (gt_has(gt, GT_FOREIGN)) {
+		snprintf(buf, size, "OS thread");
+		return;
+	}
+	symbols_begin(&symbols);
+	if (!symbol_name(&symbols, fn, buf, size))
+		snprintf(buf, size, "fn %p", fn);
+	symbols_end(&symbols);
+}
