@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The monitor: an OS thread that looks at the workers a hundred times a second
+ * while they work, ten times while all sleep.  It finds workers that are stuck
+ * in one green thread, sends thieves to what waits there, and finds out when
+ * nothing can ever go on (deadlock).  It never wakes a worker that has nothing
+ * to do: a lost wake-up must stay visible.
+ */
+#include "dump.h"
+#include "offload.h"
+#include "runtime.h"
+#include "scheduler.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TICK_NS GREEN_MS(10)
+#define TICK_IDLE_NS GREEN_MS(100)
+#define EXPIRE_MAX 256 /* deadlines of a stuck worker, each tick: each is searched for */
+#define STUCK_EARLY_NS GREEN_MS(10) /* new work goes elsewhere from then on */
+
+struct seen {
+	uint64_t switches, rounds;
+	int64_t since;
+	bool reported;
+};
+
+static struct {
+	pthread_t thread;
+	_Atomic uint32_t stop;
+	_Atomic unsigned sanitizers; /* threads of the thread sanitizer's own */
+	struct seen seen[WORKERS_MAX];
+} monitor;
+
+/* ---- stuck workers -------------------------------------------------------- */
+
+/* The started threads that wait for this worker, by name, the first few. */
+static void report_waiting(const struct worker *w)
+{
+	char line[160], name[64];
+	unsigned shown = 0;
+
+	for (uint32_t i = 1; i < gt_high() && shown < 8; i++) {
+		struct gt *gt = gt_at(i);
+		if (atomic_load_explicit(&gt->state, memory_order_relaxed) != GT_READY ||
+		    atomic_load_explicit(&gt->worker, memory_order_relaxed) != w->id)
+			continue;
+		gt_name(gt, name, sizeof(name));
+		snprintf(line, sizeof(line), "libgreen:   waiting for worker %u: %llu (%s)\n",
+		         w->id, (unsigned long long)gt_handle(gt), name);
+		sys3(SYS_write, 2, line, strlen(line));
+		shown++;
+	}
+}
+
+static void report_stuck(const struct worker *w, int64_t for_ns)
+{
+	char line[256], name[64] = "?";
+	struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
+
+	atomic_fetch_add_explicit(&rt.stuck, 1, memory_order_relaxed);
+	if (!debug_has("stuck"))
+		return;
+	if (gt)
+		gt_name(gt, name, sizeof(name));
+	snprintf(
+		line, sizeof(line),
+		"libgreen: worker %u is stuck: it has been running green thread %llu (%s) for %lld "
+		"ms without a switch\n",
+		w->id, gt ? (unsigned long long)gt_handle(gt) : 0, name,
+		(long long)(for_ns / 1000000));
+	sys3(SYS_write, 2, line, strlen(line));
+	report_waiting(w);
+}
+
+static bool stealable(struct worker *w)
+{
+	return deque_count(&w->fresh) > 0 || ring_count(&w->shared) ||
+	       atomic_load_explicit(&w->arrivals_since, memory_order_relaxed);
+}
+
+static bool can_expire(const struct timer *timer)
+{
+	return park_expires_anywhere(gt_at(timer->gt));
+}
+
+/* Deadlines of migratable threads that are parked on a stuck worker: they can
+ * go on elsewhere.  (Those that wait for its engine cannot.) */
+static void fire_timers_of(struct worker *w, int64_t now)
+{
+	struct timer due;
+
+	if (atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) > now)
+		return;
+	for (int i = 0; i < EXPIRE_MAX && timers_due_where(&w->timers, now, can_expire, &due); i++)
+		park_expire(gt_at(due.gt), due.seq);
+}
+
+static void look_at(struct worker *w, struct seen *seen, int64_t now)
+{
+	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
+	uint64_t rounds = atomic_load_explicit(&w->rounds, memory_order_relaxed);
+	bool running = atomic_load_explicit(&w->current, memory_order_relaxed) != NULL;
+
+	if (!running || switches != seen->switches || rounds != seen->rounds || !seen->since) {
+		seen->switches = switches;
+		seen->rounds = rounds;
+		seen->since = now;
+		seen->reported = false;
+		if (atomic_load_explicit(&w->stuck_since, memory_order_relaxed))
+			atomic_store_explicit(&w->stuck_since, 0, memory_order_relaxed);
+		return;
+	}
+	if (now - seen->since < STUCK_EARLY_NS)
+		return;
+	atomic_store_explicit(&w->stuck_since, seen->since, memory_order_relaxed);
+	fire_timers_of(w, now);
+	if (stealable(w))
+		sched_wake_any();
+	if (!seen->reported && now - seen->since >= rt.options.stuck_ns) {
+		seen->reported = true;
+		report_stuck(w, now - seen->since);
+	}
+}
+
+/* ---- deadlock ------------------------------------------------------------- */
+
+static bool asleep(const struct worker *w)
+{
+	return atomic_load_explicit(&rt.idle[w->id / 64], memory_order_seq_cst) >> (w->id % 64) & 1;
+}
+
+/* Does this worker have anything that may still happen? */
+static bool expects(struct worker *w)
+{
+	return !asleep(w) || atomic_load_explicit(&w->ops_in_flight, memory_order_acquire) ||
+	       atomic_load_explicit(&w->timers.first_ns, memory_order_acquire) != INT64_MAX ||
+	       atomic_load_explicit(&w->inbox, memory_order_acquire) ||
+	       atomic_load_explicit(&w->attn, memory_order_acquire) || stealable(w);
+}
+
+/* Kernel threads of ours that show among the tasks of the process. */
+static bool is_kernel_helper(const char *comm)
+{
+	return strncmp(comm, "iou-", 4) == 0;
+}
+
+/* OS threads of the process, or a number too large if that cannot be told.
+ * Counted, not known by name: a program may call its threads what it likes. */
+static unsigned threads_there(void)
+{
+	unsigned there = 0;
+	char path[64], comm[32];
+	struct dirent *entry;
+	DIR *tasks = opendir("/proc/self/task");
+
+	if (!tasks)
+		return UINT32_MAX;
+	while ((entry = readdir(tasks))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", entry->d_name);
+		long fd = sys3(SYS_open, path, O_RDONLY | O_CLOEXEC, 0);
+		long n = fd < 0 ? 0 : sys3(SYS_read, fd, comm, sizeof(comm) - 1);
+		if (fd >= 0)
+			sys1(SYS_close, fd);
+		comm[n > 0 ? n : 0] = 0;
+		there += n > 0 && !is_kernel_helper(comm);
+	}
+	closedir(tasks);
+	return there;
+}
+
+/* OS threads that are neither workers, nor monitor, nor of the offload pool:
+ * any of them may wake a green thread one day. */
+static bool others_exist(void)
+{
+	unsigned there = threads_there();
+
+	/* The pool asked last: one of its threads that ends meanwhile passes for a
+	 * stranger, and not the other way round. */
+	return there > rt.workers_count + 1 + monitor.sanitizers + offload_threads();
+}
+
+static uint64_t rounds_of_all(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		sum += atomic_load_explicit(&worker_at(i)->rounds, memory_order_acquire);
+	return sum;
+}
+
+static bool nothing_expected(void)
+{
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		if (expects(worker_at(i)))
+			return false;
+	return atomic_load_explicit(&rt.offloads, memory_order_acquire) == 0 &&
+	       !atomic_load_explicit(&rt.stopping, memory_order_acquire);
+}
+
+/* Twice in a row, nobody has looked around in between, and nobody outside could
+ * have changed anything: strangers are looked for first.  One that wakes a green
+ * thread and ends is gone then, but what it did shows. */
+static void look_for_deadlock(void)
+{
+	static uint64_t rounds_before;
+	static bool suspected;
+	uint64_t rounds = rounds_of_all();
+
+	if (!suspected || rounds != rounds_before || !nothing_expected()) {
+		suspected = nothing_expected();
+		rounds_before = rounds;
+		return;
+	}
+	suspected = false;
+	if (sched_alive() == 0 || others_exist())
+		return;
+	if (!nothing_expected() || rounds_of_all() != rounds_before)
+		return;
+	if (atomic_exchange(&rt.deadlock, 1)) {
+		/* Cancelled, and still they wait: they are beyond help. */
+		runtime_stop_workers();
+		return;
+	}
+	deadlock_report(2);
+	runtime_cancel_all();
+}
+
+/* ---- the thread ----------------------------------------------------------- */
+
+static void note_peak(void)
+{
+	uint64_t alive = sched_alive();
+
+	if (alive > atomic_load_explicit(&rt.alive_peak, memory_order_relaxed))
+		atomic_store_explicit(&rt.alive_peak, alive, memory_order_relaxed);
+}
+
+static void *monitor_thread(void *unused)
+{
+	(void)unused;
+	while (!atomic_load_explicit(&monitor.stop, memory_order_acquire)) {
+		int64_t now = sys.now();
+		bool all_asleep = true;
+		for (unsigned i = 0; i < rt.workers_count; i++) {
+			look_at(worker_at(i), &monitor.seen[i], now);
+			all_asleep &= asleep(worker_at(i));
+		}
+		note_peak();
+		if (all_asleep)
+			look_for_deadlock();
+		sys_futex_wait((const uint32_t *)&monitor.stop, 0,
+		               now + (all_asleep ? TICK_IDLE_NS : TICK_NS));
+	}
+	return NULL;
+}
+
+/* The thread sanitizer has a thread of its own, and in a forked child two; the
+ * second comes with the first that the child makes, so it is counted after. */
+static void count_sanitizers(void)
+{
+#if defined(GREEN_TSAN)
+	unsigned there = threads_there() - rt.workers_count - 1 - offload_threads();
+
+	monitor.sanitizers = there < 2 ? there : 2;
+#endif
+}
+
+int monitor_start(void)
+{
+	sigset_t all, before;
+
+	atomic_store_explicit(&monitor.stop, 0, memory_order_relaxed);
+	memset(monitor.seen, 0, sizeof(monitor.seen));
+	sigfillset(&all); /* the program's handlers have no business here */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int r = pthread_create(&monitor.thread, NULL, monitor_thread, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r == 0)
+		pthread_setname_np(monitor.thread, "green-monitor");
+	count_sanitizers();
+	return -r;
+}
+
+void monitor_stop(void)
+{
+	atomic_store_explicit(&monitor.stop, 1, memory_order_release);
+	sys_futex_wake((const uint32_t *)&monitor.stop, 1);
+	pthread_join(monitor.thread, NULL);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Options: what green_init() was given, what the environment says, defaults.
+ */
+#include "options.h"
+#include "feature.h"
+#include "stack.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char error_text[512];
+static char debug_topics[128];
+
+void error_set(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error_text, sizeof(error_text), format, args);
+	va_end(args);
+}
+
+const char *green_error(void)
+{
+	return error_text;
+}
+
+void debug_init(void)
+{
+	const char *topics = secure_getenv("GREEN_DEBUG");
+
+	snprintf(debug_topics, sizeof(debug_topics), "%s", topics ? topics : "");
+}
+
+bool debug_has(const char *topic)
+{
+	size_t n = strlen(topic);
+
+	for (const char *at = debug_topics; *at; at += strcspn(at, ","), at += *at == ',')
+		if ((strncmp(at, topic, n) == 0 && (at[n] == ',' || !at[n])) ||
+		    strncmp(at, "all", 3) == 0)
+			return true;
+	return false;
+}
+
+/* ---- environment ---------------------------------------------------------- */
+
+/* A whole number with an optional K, M or G (powers of 1024) if suffix. */
+static int env_number(const char *name, bool suffix, uint64_t least, uint64_t most, uint64_t *out)
+{
+	const char *text = secure_getenv(name);
+	char *end;
+
+	if (!text)
+		return 0;
+	errno = 0;
+	unsigned long long n =
+		text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : (end = NULL, 0);
+	unsigned shift = 0;
+	if (end && suffix && *end) {
+		const char *units = "KMG", *unit = strchr(units, *end & ~0x20);
+		if (unit && *unit) {
+			shift = 10 * (unsigned)(unit - units + 1);
+			end++;
+		}
+	}
+	if (!end || *end || errno || n > most >> shift || n << shift < least) {
+		error_set("%s=%.60s: not a number from %llu to %llu%s", name, text,
+		          (unsigned long long)least, (unsigned long long)most,
+		          suffix ? " (K, M and G may follow)" : "");
+		return -EINVAL;
+	}
+	*out = n << shift;
+	return 1;
+}
+
+static int env_engine(struct green_options *o)
+{
+	const char *text = secure_getenv("GREEN_ENGINE");
+
+	if (!text || strcmp(text, "auto") == 0) {
+		if (text)
+			o->engine = GREEN_ENGINE_AUTO;
+	} else if (strcmp(text, "io_uring") == 0) {
+		o->engine = GREEN_ENGINE_URING;
+	} else if (strcmp(text, "epoll") == 0) {
+		o->engine = GREEN_ENGINE_EPOLL;
+	} else {
+		error_set("GREEN_ENGINE=%.60s: must be auto, io_uring or epoll", text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int env_features(const struct green_options *o)
+{
+	char bad[80];
+
+	feature_reset();
+	if (feature_parse(o->features, bad, sizeof(bad)) < 0) {
+		error_set("features: unknown word '%s': expected -NAME of green_info()", bad);
+		return -EINVAL;
+	}
+	if (feature_parse(secure_getenv("GREEN_FEATURES"), bad, sizeof(bad)) < 0) {
+		error_set("GREEN_FEATURES: unknown word '%s': expected -NAME of green_info()", bad);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int env_all(struct green_options *o)
+{
+	uint64_t n;
+	int r;
+
+	if ((r = env_number("GREEN_WORKERS", false, 1, WORKERS_MAX, &n)) < 0)
+		return r;
+	if (r)
+		o->workers = (unsigned)n;
+	if ((r = env_number("GREEN_STACK_SIZE", true, 1, STACK_SIZE_MAX, &n)) < 0)
+		return r;
+	if (r)
+		o->stack_size = n;
+	if ((r = env_number("GREEN_THREADS_MAX", true, 1, THREADS_MAX_DEFAULT, &n)) < 0)
+		return r;
+	if (r)
+		o->threads_max = n;
+	if ((r = env_number("GREEN_OFFLOAD_MAX", false, 1, 4096, &n)) < 0)
+		return r;
+	if (r)
+		o->offload_max = (unsigned)n;
+	if ((r = env_number("GREEN_STUCK_MS", false, 1, 3600000, &n)) < 0)
+		return r;
+	if (r)
+		o->stuck_ns = GREEN_MS(n);
+	if ((r = env_number("GREEN_PIN", false, 0, 1, &n)) < 0)
+		return r;
+	if (r)
+		o->no_pin = !n;
+	if ((r = env_engine(o)) < 0)
+		return r;
+	return env_features(o);
+}
+
+/* ---- CPUs ----------------------------------------------------------------- */
+
+unsigned cpus_allowed(int *cpus, unsigned max)
+{
+	unsigned long mask[WORKERS_MAX / 64] = { 0 };
+	unsigned n = 0;
+	long bytes = sys3(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+
+	for (long i = 0; i < bytes * 8 && n < max; i++)
+		if (mask[i / 64] >> (i % 64) & 1)
+			cpus[n++] = (int)i;
+	if (n == 0)
+		cpus[n++] = -1;
+	return n;
+}
+
+/* Quota of one cgroup v2 directory; 0: none. */
+static unsigned quota_of(const char *dir)
+{
+	char path[512];
+	long long quota, period;
+	unsigned n = 0;
+
+	snprintf(path, sizeof(path), "%s/cpu.max", dir);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0)
+		n = (unsigned)((quota + period - 1) / period);
+	fclose(f);
+	return n;
+}
+
+unsigned cpus_quota(void)
+{
+	char line[400], dir[450];
+	unsigned least = 0;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+
+	dir[0] = 0;
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, "0::", 3) == 0) {
+			line[strcspn(line, "\n")] = 0;
+			snprintf(dir, sizeof(dir), "/sys/fs/cgroup%s", line + 3);
+		}
+	if (f)
+		fclose(f);
+	/* The tightest of the group and all above it. */
+	while (strlen(dir) >= strlen("/sys/fs/cgroup")) {
+		unsigned n = quota_of(dir);
+		if (n && (!least || n < least))
+			least = n;
+		*strrchr(dir, '/') = 0;
+	}
+	return least;
+}
+
+static void default_workers(struct green_options *o)
+{
+	int cpus[WORKERS_MAX];
+	unsigned n = cpus_allowed(cpus, WORKERS_MAX), quota = cpus_quota();
+
+	o->workers = quota && quota < n ? quota : n;
+}
+
+int options_resolve(struct green_options *o)
+{
+	int r = env_all(o);
+
+	if (r < 0)
+		return r;
+	if (o->workers > WORKERS_MAX) {
+		error_set("workers: %u is above %d", o->workers, WORKERS_MAX);
+		return -EINVAL;
+	}
+	if (o->stack_size > STACK_SIZE_MAX) {
+		error_set("stack_size: %zu is above %zu", o->stack_size, STACK_SIZE_MAX);
+		return -EINVAL;
+	}
+	if ((unsigned)o->engine > GREEN_ENGINE_EPOLL) {
+		error_set("engine: %d is no enum green_engine", (int)o->engine);
+		return -EINVAL;
+	}
+	if (o->stuck_ns < 0) {
+		error_set("stuck_ns: %lld is negative", (long long)o->stuck_ns);
+		return -EINVAL;
+	}
+	if (!o->workers)
+		default_workers(o);
+	if (!o->offload_max)
+		o->offload_max = 64;
+	if (!o->stuck_ns)
+		o->stuck_ns = GREEN_MS(100);
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Options of green_init(): environment, defaults, limits (options.c), and the
+ * text of the last error.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include "green.h"
+
+#define THREADS_MAX_DEFAULT ((size_t)1 << 24)
+
+/* Fills every zero of *o: environment over options over defaults.  0, or
+ * -EINVAL with error_set() naming the field or variable. */
+int options_resolve(struct green_options *o);
+
+/* Re-reads GREEN_DEBUG. */
+void debug_init(void);
+
+__attribute__((format(printf, 1, 2))) void error_set(const char *format, ...);
+
+/* CPUs this process may use: fills cpus[max], returns their number. */
+unsigned cpus_allowed(int *cpus, unsigned max);
+/* CPUs that the cgroup's quota amounts to, rounded up; 0: no quota. */
+unsigned cpus_quota(void);
+
+#endif

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The runtime's life: green_init, green_run, green_fini.  Everything hangs off
+ * one struct, rt.
+ */
+#include "runtime.h"
+#include "arch/switch.h"
+#include "fault.h"
+#include "fdtab.h"
+#include "feature.h"
+#include "offload.h"
+#include "options.h"
+#include "scheduler.h"
+#include "waiter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct runtime rt;
+
+static struct {
+	pthread_mutex_t lock; /* init, fini and the beginning of run */
+	_Atomic int running;  /* one green_run() at a time */
+	green_fn fn;
+	void *arg, *result;
+} life = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* ---- workers -------------------------------------------------------------- */
+
+static size_t worker_bytes(void)
+{
+	return sizeof(struct worker) + sizeof(struct stack_cache) +
+	       rt.workers_count * sizeof(uint16_t);
+}
+
+static void worker_free(struct worker *w)
+{
+	/* Requests that came too late: the threads shall be free to be listed. */
+	uint32_t at = atomic_exchange_explicit(&w->attn, 0, memory_order_acquire);
+	while (at && at != ~0u)
+		at = atomic_exchange_explicit(&gt_at(at - 1)->attn, 0, memory_order_relaxed);
+	deque_destroy(&w->fresh);
+	timers_destroy(&w->timers);
+	sys_unmap(w, worker_bytes());
+}
+
+static struct worker *worker_new(unsigned id, int cpu)
+{
+	long error;
+	struct worker *w = sys_map(worker_bytes(), 0, &error);
+
+	if (!w)
+		return NULL;
+	w->id = (uint16_t)id;
+	w->cpu = cpu;
+	w->stacks = (struct stack_cache *)(w + 1);
+	w->victims = (uint16_t *)(w->stacks + 1);
+	w->random = sys.seed() | 1;
+	ring_init(&w->shared, 0);
+	if (deque_init(&w->fresh, 1) < 0 || timers_init(&w->timers) < 0) {
+		worker_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+static void workers_free(void)
+{
+	for (unsigned i = 0; i < rt.workers_count; i++) {
+		struct worker *w = worker_at(i);
+		atomic_store_explicit(&rt.workers[i], NULL, memory_order_release);
+		if (w)
+			worker_free(w);
+	}
+}
+
+static int workers_new(void)
+{
+	unsigned n = cpus_allowed(rt.cpus, WORKERS_MAX);
+
+	/* More workers than CPUs share them in turn; they are not pinned then. */
+	for (unsigned i = 0; i < rt.workers_count; i++) {
+		if (rt.options.no_pin || rt.workers_count > n)
+			rt.cpus[i] = -1;
+		struct worker *w = worker_new(i, rt.cpus[i]);
+		if (!w)
+			goto no_memory;
+		atomic_store_explicit(&rt.workers[i], w, memory_order_release);
+	}
+	steal_init();
+	return 0;
+no_memory:
+	workers_free();
+	error_set("no memory for %u workers: set GREEN_WORKERS to fewer", rt.workers_count);
+	return -ENOMEM;
+}
+
+/* ---- init and fini -------------------------------------------------------- */
+
+static int init_memory(void)
+{
+	struct green_options *o = &rt.options;
+	struct stacks_config config = {
+		.guard_size = o->guard_size,
+		.slots_max = o->threads_max,
+		.caches_max = rt.workers_count,
+		.no_guard_install = !feature_on(FEATURE_GUARD_INSTALL),
+		.no_mprotect = !feature_on(FEATURE_MPROTECT_GUARD),
+	};
+	int r = stacks_init(&config);
+
+	if (r == -EINVAL)
+		error_set("guard_size: %zu does not fit into a stack", o->guard_size);
+	else if (r < 0)
+		error_set("no address space for stacks: raise RLIMIT_AS (ulimit -v), or set "
+		          "GREEN_THREADS_MAX lower");
+	if (r < 0)
+		return r;
+	feature_set(FEATURE_GUARD_INSTALL, stacks_rung() == STACK_RUNG_GUARD_INSTALL);
+	feature_set(FEATURE_MPROTECT_GUARD, stacks_rung() == STACK_RUNG_MPROTECT);
+	/* More than there are stacks for would wait for one another for ever. */
+	rt.count_exactly = o->threads_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
+	if (!o->threads_max || o->threads_max > stacks_capacity(0))
+		o->threads_max = stacks_capacity(0);
+	rt.default_class = stack_class(o->stack_size);
+	o->stack_size = stack_class_size((unsigned)rt.default_class);
+	/* OS threads and the workers' caches hold some descriptors too.  The table
+	 * is made once a process: where addresses are free it is large enough for
+	 * any later green_init(). */
+	struct rlimit64 space = { RLIM64_INFINITY, RLIM64_INFINITY };
+	sys4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &space);
+	r = space.rlim_cur == RLIM64_INFINITY ? gt_table_init(GT_INDEX_MASK) : -ENOMEM;
+	if (r < 0)
+		r = gt_table_init(o->threads_max + rt.workers_count * 4096 + 65536);
+	if (r == 0)
+		r = fdtab_init();
+	if (r < 0) {
+		error_set("no address space for descriptors: raise RLIMIT_AS (ulimit -v), or set "
+		          "GREEN_THREADS_MAX lower");
+		stacks_fini();
+	}
+	return r;
+}
+
+/* GREEN_DEBUG=engine: which one, and why not the other. */
+static void report_engine(void)
+{
+	char line[1024], features[512];
+
+	if (!debug_has("engine"))
+		return;
+	feature_list(features, sizeof(features));
+	snprintf(line, sizeof(line), "libgreen: engine %s%s%s, %u workers, features %s\n",
+	         rt.engine->name, rt.engine_reason[0] ? ": " : "", rt.engine_reason,
+	         rt.workers_count, features);
+	sys3(SYS_write, 2, line, strlen(line));
+}
+
+static int init_engine(void)
+{
+	enum green_engine want = rt.options.engine;
+	char why[sizeof(rt.engine_reason)] = "";
+
+	rt.engine_reason[0] = 0;
+	if (want != GREEN_ENGINE_EPOLL) {
+		int r = -EPERM;
+		if (feature_on(FEATURE_IO_URING))
+			r = engine_uring.probe(why, sizeof(why));
+		else
+			strcpy(why, "io_uring is switched off by GREEN_FEATURES");
+		feature_set(FEATURE_IO_URING, r == 0);
+		if (r == 0) {
+			rt.engine = &engine_uring;
+			return 0;
+		}
+		if (want == GREEN_ENGINE_URING) {
+			error_set("engine io_uring: %s; use auto or epoll", why);
+			return r;
+		}
+		strcpy(rt.engine_reason, why);
+	} else {
+		strcpy(rt.engine_reason, "epoll was asked for");
+	}
+	int r = engine_epoll.probe(why, sizeof(why));
+	if (r < 0) {
+		error_set("engine epoll: %s", why);
+		return r;
+	}
+	rt.engine = &engine_epoll;
+	return 0;
+}
+
+static void fork_prepare(void)
+{
+	gt_table_lock();
+}
+
+static void fork_parent(void)
+{
+	gt_table_unlock();
+}
+
+/* Only the forking thread is left, on whatever stack it is.  It has no
+ * runtime: rings, workers and other green threads are the parent's. */
+static void fork_child(void)
+{
+	gt_table_unlock();
+	waiter_forked();
+	worker_set_self(NULL);
+	if (atomic_load_explicit(&rt.state, memory_order_relaxed) != RUNTIME_NONE)
+		atomic_store_explicit(&rt.state, RUNTIME_FORKED, memory_order_relaxed);
+}
+
+_Noreturn void fork_child_returned(void)
+{
+	static const char text[] =
+		"libgreen: a green thread's function returned in a forked child, which has no "
+		"runtime to return to: end the child by exec or _exit\n";
+
+	sys3(SYS_write, 2, text, sizeof(text) - 1);
+	_exit(70);
+}
+
+static void once_per_process(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+static int init_locked(const struct green_options *options)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static const struct green_options defaults;
+	int state = atomic_load_explicit(&rt.state, memory_order_acquire);
+	int r;
+
+	if (state == RUNTIME_FORKED)
+		return -EOWNERDEAD;
+	if (state != RUNTIME_NONE)
+		return -EALREADY;
+	error_set("%s", "");
+	debug_init();
+	pthread_once(&once, once_per_process);
+	rt.options = options ? *options : defaults;
+	if ((r = options_resolve(&rt.options)) < 0)
+		return r;
+	rt.workers_count = rt.options.workers;
+	atomic_store_explicit(&rt.spawned_outside, 0, memory_order_relaxed);
+	atomic_store_explicit(&rt.alive_exact, 0, memory_order_relaxed);
+	switch_area_size();
+	if ((r = init_memory()) < 0)
+		return r;
+	if ((r = init_engine()) < 0)
+		goto no_engine;
+	if ((r = workers_new()) < 0)
+		goto no_engine;
+	if ((r = fault_init()) < 0)
+		goto no_fault;
+	report_engine();
+	rt.options.features = NULL; /* was the caller's memory */
+	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
+	return 0;
+no_fault:
+	workers_free();
+no_engine:
+	stacks_fini();
+	return r;
+}
+
+int green_init(const struct green_options *options)
+{
+	if (gt_self())
+		return -EALREADY;
+	pthread_mutex_lock(&life.lock);
+	int r = init_locked(options);
+	pthread_mutex_unlock(&life.lock);
+	return r;
+}
+
+int green_fini(void)
+{
+	int r = 0;
+
+	if (gt_self())
+		return -EBUSY;
+	pthread_mutex_lock(&life.lock);
+	switch (atomic_load_explicit(&rt.state, memory_order_acquire)) {
+	case RUNTIME_NONE:
+		r = -ENXIO;
+		break;
+	case RUNTIME_FORKED:
+		r = -EOWNERDEAD;
+		break;
+	default:
+		if (atomic_load_explicit(&life.running, memory_order_acquire)) {
+			r = -EBUSY;
+			break;
+		}
+		atomic_store_explicit(&rt.state, RUNTIME_NONE, memory_order_release);
+		while (atomic_load_explicit(&rt.visitors, memory_order_acquire))
+			sys0(SYS_sched_yield);
+		offload_stop();
+		fault_fini();
+		workers_free();
+		stacks_fini();
+	}
+	pthread_mutex_unlock(&life.lock);
+	return r;
+}
+
+/* ---- run ------------------------------------------------------------------ */
+
+void runtime_stop_workers(void)
+{
+	atomic_store_explicit(&rt.stopping, 1, memory_order_seq_cst);
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		sched_wake_worker(worker_at(i));
+}
+
+void runtime_cancel_all(void)
+{
+	/* Threads that start from here on are cancelled (spawn_boot()): those alive
+	 * that the walk does not see are among them. */
+	atomic_store_explicit(&rt.draining, 1, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+	for (uint32_t i = 1; i < gt_high(); i++) {
+		struct gt *gt = gt_at(i);
+		uint64_t id = atomic_load_explicit(&gt->id, memory_order_acquire);
+		if ((id & GT_LIVE) && !(id & GT_FOREIGN))
+			green_cancel(gt_gen(id) | i);
+	}
+}
+
+static void *run_main(void *unused)
+{
+	(void)unused;
+	life.result = life.fn(life.arg);
+	runtime_cancel_all();
+	return NULL;
+}
+
+static void *worker_thread(void *arg)
+{
+	struct worker *w = arg;
+	char name[16];
+	int r = worker_enter(w);
+
+	snprintf(name, sizeof(name), "green-w%u", w->id);
+	pthread_setname_np(pthread_self(), name);
+
+	/* Release pairs with the acquire in workers_start(). */
+	atomic_store_explicit(&w->started, r < 0 ? r : 1, memory_order_release);
+	sys_futex_wake((const uint32_t *)&w->started, 1);
+	if (r < 0)
+		return NULL;
+	worker_loop(w);
+	worker_leave(w);
+	return NULL;
+}
+
+static int worker_start(struct worker *w)
+{
+	pthread_attr_t attr;
+	int r;
+
+	atomic_store_explicit(&w->started, 0, memory_order_relaxed);
+	if ((r = -(int)sys_fault(SYS_clone)) == 0 && (r = pthread_attr_init(&attr)) == 0) {
+		r = pthread_create(&w->thread, &attr, worker_thread, w);
+		pthread_attr_destroy(&attr);
+	}
+	if (r)
+		return -r;
+	while ((r = atomic_load_explicit(&w->started, memory_order_acquire)) == 0)
+		sys_futex_wait((const uint32_t *)&w->started, 0, INT64_MAX);
+	if (r < 0)
+		pthread_join(w->thread, NULL);
+	return r < 0 ? r : 0;
+}
+
+static void workers_join(unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++)
+		pthread_join(worker_at(i)->thread, NULL);
+}
+
+static int workers_start(void)
+{
+	struct worker *first = worker_at(0);
+	int r = worker_enter(first);
+	unsigned i;
+
+	if (r < 0) {
+		error_set("worker 0 cannot start: %s", strerror(-r));
+		return r;
+	}
+	for (i = 1; i < rt.workers_count; i++)
+		if ((r = worker_start(worker_at(i))) < 0)
+			break;
+	if (r == 0)
+		r = monitor_start();
+	if (r == 0)
+		return 0;
+	error_set("worker %u of %u cannot start: %s; raise the limit on processes or descriptors "
+	          "(ulimit -u, -n), or set GREEN_WORKERS to fewer",
+	          i, rt.workers_count, strerror(-r));
+	runtime_stop_workers();
+	workers_join(1, i);
+	worker_leave(first);
+	return r;
+}
+
+static void run_reset(void)
+{
+	atomic_store_explicit(&rt.stopping, 0, memory_order_relaxed);
+	atomic_store_explicit(&rt.draining, 0, memory_order_relaxed);
+	atomic_store_explicit(&rt.deadlock, 0, memory_order_relaxed);
+	atomic_store_explicit(&rt.spinning, 0, memory_order_relaxed);
+	atomic_fetch_and_explicit(&rt.spawned_outside, ~SPAWNS_CLOSED, memory_order_seq_cst);
+	life.result = NULL;
+	for (unsigned i = 0; i < rt.workers_count; i++) {
+		struct worker *w = worker_at(i);
+		w->spinner = false;
+		w->idle_ewma_ns = 0;
+		atomic_store_explicit(&w->switches, 0, memory_order_relaxed);
+		atomic_store_explicit(&w->stuck_since, 0, memory_order_relaxed);
+	}
+}
+
+/* The calling thread is a worker for the time of the run. */
+static int run_as_worker(void *pc)
+{
+	struct spawn main_thread = { .fn = run_main, .pc = pc, .worker = -1, .detached = true };
+	struct green_attr attr = { .name = "main" };
+	int r = workers_start();
+
+	if (r < 0)
+		return r;
+	main_thread.attr = &attr;
+	atomic_store_explicit(&rt.state, RUNTIME_RUNNING, memory_order_release);
+	r = sched_spawn(&main_thread, NULL);
+	if (r < 0)
+		runtime_stop_workers();
+	worker_loop(worker_at(0));
+	monitor_stop();
+	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
+	workers_join(1, rt.workers_count);
+	worker_leave(worker_at(0));
+	return r < 0 ? r : 0;
+}
+
+/* 0 and the run is this thread's; else -errno. */
+static int run_claim(void)
+{
+	int state = atomic_load_explicit(&rt.state, memory_order_acquire);
+
+	if (state == RUNTIME_FORKED)
+		return -EOWNERDEAD;
+	if (state == RUNTIME_NONE) {
+		int r = init_locked(NULL);
+		if (r < 0)
+			return r;
+	}
+	/* Acquire pairs with the release at the end of green_run(). */
+	return atomic_exchange_explicit(&life.running, 1, memory_order_acquire) ? -EBUSY : 0;
+}
+
+static int run_begin(green_fn fn, void *arg)
+{
+	if (gt_self())
+		return -EPERM;
+	if (!fn)
+		return -EINVAL;
+	pthread_mutex_lock(&life.lock);
+	int r = run_claim();
+	pthread_mutex_unlock(&life.lock);
+	if (r < 0)
+		return r;
+	life.fn = fn;
+	life.arg = arg;
+	run_reset();
+	return 0;
+}
+
+int green_run(green_fn fn, void *arg, void **result)
+{
+	unsigned long affinity[WORKERS_MAX / 64] = { 0 };
+	int r = run_begin(fn, arg);
+
+	if (r < 0)
+		return r;
+	long bytes = sys3(SYS_sched_getaffinity, 0, sizeof(affinity), affinity);
+	r = run_as_worker(PARK_PC);
+	if (bytes > 0)
+		sys3(SYS_sched_setaffinity, 0, bytes, affinity);
+	if (r == 0 && atomic_load_explicit(&rt.deadlock, memory_order_relaxed))
+		r = -EDEADLK;
+	if (r == 0 && result)
+		*result = life.result;
+	atomic_store_explicit(&life.running, 0, memory_order_release);
+	return r;
+}

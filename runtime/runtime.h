@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Small seams of spawn.c and runtime.c.
+ */
+#ifndef RUNTIME_H
+#define RUNTIME_H
+
+/* 0 inside green_run(); -ENXIO or -EOWNERDEAD (forked child) elsewhere. */
+int runtime_usable(void);
+
+/* Stops the workers if the run is ending and nobody is alive.  Any thread. */
+void runtime_check_drained(void);
+
+/* All green threads have ended: the workers shall leave.  Any thread. */
+void runtime_stop_workers(void);
+
+/* Cancels every green thread alive, and those to come in this run. */
+void runtime_cancel_all(void);
+
+/* A green thread's function returned in a forked child: says so and _exits. */
+_Noreturn void fork_child_returned(void);
+
+#endif

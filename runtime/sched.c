@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Switching between green threads, and the queues of one worker.
+ *
+ * Order of picking: the run-next slot (a thread the running one has just
+ * woken: its data is warm), started threads in FIFO order, migratable ones,
+ * arrivals in FIFO order, never-run ones newest first.  Depth first keeps few
+ * stacks alive; at every look around (each SCHED_TICK switches) one of the later
+ * queues comes first, in turn, so that nothing starves.
+ */
+#include "scheduler.h"
+#include "arch/switch.h"
+#include "sanitizer.h"
+
+#include <errno.h>
+
+#define RUN_NEXT_MAX 16        /* uses of the run-next slot in a row */
+#define OLDEST_FRESH_ROUNDS 16 /* looks around between two turns of the oldest fresh one */
+
+#if defined(GREEN_TSAN) /* beside the descriptors, which have no room */
+#define FIBERS_MAX (1u << 20)
+static void *fibers[FIBERS_MAX];
+#define fiber_of(gt) (&fibers[gt_index(gt) % FIBERS_MAX])
+#endif
+
+static __thread struct worker *this_worker;
+
+never_inline struct worker *worker_self(void)
+{
+	__asm__ volatile("" ::: "memory"); /* not a pure function to the compiler */
+	return this_worker;
+}
+
+void worker_set_self(struct worker *w)
+{
+	this_worker = w;
+}
+
+struct gt *gt_self(void)
+{
+	struct worker *w = worker_self();
+
+	return w ? atomic_load_explicit(&w->current, memory_order_relaxed) : NULL;
+}
+
+int64_t sched_now(void)
+{
+	return sys.now();
+}
+
+/* ---- queues --------------------------------------------------------------- */
+
+/* An OS thread touches a worker for the sake of a green thread: as soon as that
+ * one can run, everything may end, green_fini() included, which waits for such
+ * visitors.  (What workers do ends before they do.) */
+static void visit(const struct worker *self)
+{
+	if (unlikely(!self))
+		atomic_fetch_add_explicit(&rt.visitors, 1, memory_order_seq_cst);
+}
+
+static void depart(const struct worker *self)
+{
+	/* Release pairs with the acquire in green_fini(). */
+	if (unlikely(!self))
+		atomic_fetch_sub_explicit(&rt.visitors, 1, memory_order_release);
+}
+
+/* Never-run or migratable: to be run by target, or by a thief if it does not. */
+static void arrive(struct worker *target, struct gt *gt)
+{
+	spin_lock(&target->arrivals_lock);
+	if (!target->arrivals.head)
+		atomic_store_explicit(&target->arrivals_since, sys.now(), memory_order_relaxed);
+	local_push(&target->arrivals, gt);
+	spin_unlock(&target->arrivals_lock);
+	sched_wake_worker(target);
+}
+
+static void inbox_push(struct worker *target, struct gt *gt)
+{
+	uint32_t head = atomic_load_explicit(&target->inbox, memory_order_relaxed);
+
+	/* Only the owner takes, and it takes all: a head that comes back is no
+	 * danger.  Release pairs with the acquire in sched_collect(); sequentially
+	 * consistent against the owner's way to sleep (loop.c). */
+	do
+		gt->next = head;
+	while (!atomic_compare_exchange_weak_explicit(&target->inbox, &head, gt_index(gt),
+	                                              memory_order_seq_cst, memory_order_relaxed));
+	sched_wake_worker(target);
+}
+
+/* The owner's own queue for a migratable thread; what does not fit stays here. */
+static void share(struct worker *w, struct gt *gt)
+{
+	if (ring_push(&w->shared, gt_index(gt)))
+		sched_wake_any();
+	else
+		local_push(&w->local, gt);
+}
+
+void sched_ready(struct gt *gt)
+{
+	struct worker *w = worker_self();
+
+	visit(w);
+	struct worker *target = worker_at(atomic_load_explicit(&gt->worker, memory_order_relaxed));
+
+	atomic_store_explicit(&gt->state, GT_READY, memory_order_relaxed);
+	if (gt_kind(gt) & GT_KIND_MIGRATABLE) {
+		if (w)
+			share(w, gt);
+		else
+			arrive(target, gt);
+	} else if (target != w) {
+		inbox_push(target, gt);
+	} else if (!w->in_scheduler && !w->run_next) {
+		w->run_next = gt_index(gt);
+	} else {
+		local_push(&w->local, gt);
+	}
+	depart(w);
+}
+
+void sched_start(struct gt *gt, int target, bool pinned)
+{
+	struct worker *w = worker_self();
+	struct worker *to = target >= 0 ? worker_at((unsigned)target) : w;
+
+	visit(w);
+	if (!to) /* an OS thread, and it does not care */
+		to = worker_at(sched_least_loaded());
+	atomic_store_explicit(&gt->worker, to->id, memory_order_relaxed);
+	if (pinned) {
+		if (to == w) {
+			atomic_thread_fence(memory_order_seq_cst); /* spawn_boot() */
+			local_push(&w->local, gt);
+		} else {
+			inbox_push(to, gt);
+		}
+	} else if (to != w) {
+		arrive(to, gt);
+	} else if (likely(deque_push(&w->fresh, gt_index(gt)) == 0)) {
+		sched_wake_any();
+	} else {
+		atomic_thread_fence(memory_order_seq_cst); /* spawn_boot() */
+		local_push(&w->local, gt);
+	}
+	depart(w);
+}
+
+static void list_for_attention(struct worker *target, struct gt *gt)
+{
+	uint32_t none = 0;
+
+	/* attn is 0 outside a list; inside: the next one's index + 1, or ~0 at
+	 * the end.  Already listed: its worker will look once more anyway. */
+	if (!atomic_compare_exchange_strong_explicit(&gt->attn, &none, ~0u, memory_order_acq_rel,
+	                                             memory_order_relaxed))
+		return;
+	uint32_t head = atomic_load_explicit(&target->attn, memory_order_relaxed);
+	do
+		atomic_store_explicit(&gt->attn, head ? head : ~0u, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak_explicit(&target->attn, &head, gt_index(gt) + 1,
+	                                              memory_order_seq_cst, memory_order_relaxed));
+	sched_wake_worker(target);
+}
+
+void sched_attention(struct gt *gt)
+{
+	struct worker *w = worker_self();
+
+	visit(w);
+	struct worker *target = worker_at(atomic_load_explicit(&gt->worker, memory_order_relaxed));
+	if (target) /* NULL: the run is over, and gt with it */
+		list_for_attention(target, gt);
+	depart(w);
+}
+
+static void collect_attention(struct worker *w)
+{
+	uint32_t at = atomic_exchange_explicit(&w->attn, 0, memory_order_acquire);
+
+	while (at && at != ~0u) {
+		struct gt *gt = gt_at(at - 1);
+		/* Out of the list before the look: a request that comes during it
+		 * is a new one. */
+		at = atomic_exchange_explicit(&gt->attn, 0, memory_order_acq_rel);
+		if (atomic_load_explicit(&gt->worker, memory_order_relaxed) != w->id)
+			sched_attention(gt);
+		else
+			park_attend(gt);
+	}
+}
+
+void sched_collect(struct worker *w)
+{
+	/* The inbox is a stack: turned round, it is in order of arrival. */
+	if (atomic_load_explicit(&w->inbox, memory_order_relaxed)) {
+		uint32_t at = atomic_exchange_explicit(&w->inbox, GT_NONE, memory_order_acquire);
+		uint32_t in_order = GT_NONE;
+		while (at) {
+			uint32_t next = gt_at(at)->next;
+			gt_at(at)->next = in_order;
+			in_order = at;
+			at = next;
+		}
+		while (in_order) {
+			uint32_t next = gt_at(in_order)->next;
+			local_push(&w->local, gt_at(in_order));
+			in_order = next;
+		}
+	}
+	if (atomic_load_explicit(&w->attn, memory_order_relaxed))
+		collect_attention(w);
+}
+
+/* ---- picking -------------------------------------------------------------- */
+
+static never_inline struct gt *pick_run_next(struct worker *w)
+{
+	struct gt *gt = gt_at(w->run_next);
+
+	w->run_next = GT_NONE;
+	if (unlikely(w->local.head && ++w->run_next_streak > RUN_NEXT_MAX)) {
+		w->run_next_streak = 0;
+		local_push(&w->local, gt);
+		return NULL;
+	}
+	return gt;
+}
+
+/* Not inlined: their address-taken locals would cost the hot paths a canary. */
+static never_inline struct gt *pick_fresh(struct worker *w, bool oldest)
+{
+	uint32_t index;
+	bool raced = false;
+
+	w->fresh_taken |= !oldest;
+	if (oldest ? deque_steal(&w->fresh, &index, &raced) : deque_pop(&w->fresh, &index))
+		return gt_at(index);
+	return NULL;
+}
+
+static never_inline struct gt *take_shared(struct worker *w)
+{
+	uint32_t index;
+
+	return ring_pop(&w->shared, &index) ? gt_at(index) : NULL;
+}
+
+static inline struct gt *pick_shared(struct worker *w)
+{
+	return ring_count(&w->shared) ? take_shared(w) : NULL;
+}
+
+/* What was sent here is started in order of arrival, one by one: the rest stays
+ * where thieves can reach it. */
+static never_inline struct gt *take_arrival(struct worker *w)
+{
+	spin_lock(&w->arrivals_lock);
+	struct gt *gt = local_pop(&w->arrivals);
+	/* The next one's time begins now: the owner is at it. */
+	atomic_store_explicit(&w->arrivals_since,
+	                      w->arrivals.head ? atomic_load_explicit(&w->now, memory_order_relaxed)
+	                                       : 0,
+	                      memory_order_relaxed);
+	spin_unlock(&w->arrivals_lock);
+	return gt;
+}
+
+static inline struct gt *pick_arrival(struct worker *w)
+{
+	return atomic_load_explicit(&w->arrivals_since, memory_order_relaxed) ? take_arrival(w)
+	                                                                      : NULL;
+}
+
+static struct gt *pick_usual(struct worker *w)
+{
+	struct gt *gt = NULL;
+
+	if (w->run_next)
+		gt = pick_run_next(w);
+	if (!gt) {
+		gt = local_pop(&w->local);
+		if (gt)
+			w->run_next_streak = 0;
+	}
+	if (!gt)
+		gt = pick_shared(w);
+	if (!gt && likely(!w->starved.head))
+		gt = pick_arrival(w);
+	if (!gt && likely(!w->starved.head))
+		gt = pick_fresh(w, false);
+	return gt;
+}
+
+/* Newest first keeps few stacks alive and leaves the largest parts of a tree of
+ * work to thieves.  The oldest gets its turn when started threads leave fresh
+ * ones none, and seldom otherwise: each one that the owner starts early is a part
+ * that thieves then take in crumbs (skynet: 100 steals, against 4,300 when the
+ * oldest was started at every second look around). */
+static struct gt *pick_fresh_fairly(struct worker *w, uint64_t round)
+{
+	bool oldest = !w->fresh_taken || round % OLDEST_FRESH_ROUNDS == 2;
+
+	w->fresh_taken = false;
+	if (deque_count(&w->fresh) <= 0)
+		return NULL;
+	return pick_fresh(w, oldest);
+}
+
+/* Once per look around one of the queues that usually come last comes first. */
+static struct gt *pick_in_turn(struct worker *w)
+{
+	uint64_t round = atomic_load_explicit(&w->rounds, memory_order_relaxed);
+
+	if (unlikely(w->starved.head))
+		return local_pop(&w->starved);
+	switch (round % 4) {
+	case 0:
+		return pick_shared(w);
+	case 1:
+		return pick_arrival(w);
+	default:
+		return pick_fresh_fairly(w, round);
+	}
+}
+
+struct gt *sched_pick(struct worker *w, bool fair)
+{
+	struct gt *gt = fair ? pick_in_turn(w) : NULL;
+
+	if (!gt)
+		gt = pick_usual(w);
+	/* Those without a stack step aside; those that have one go on. */
+	while (gt && unlikely(gt->stack == STACK_NONE) && sched_prepare(w, gt) < 0)
+		gt = pick_usual(w);
+	return gt;
+}
+
+int sched_prepare(struct worker *w, struct gt *gt)
+{
+	int r = stack_acquire(w->stacks, gt->stack_class, &gt->stack);
+
+	if (r < 0) {
+		gt->stack = STACK_NONE;
+		local_push(&w->starved, gt); /* later, when one has been given back */
+		return r;
+	}
+	gt->sp = switch_prepare(stack_top(gt->stack), spawn_boot, gt);
+#if defined(GREEN_TSAN)
+	*fiber_of(gt) = sanitizer_fiber_new();
+#endif
+	return 0;
+}
+
+/* ---- switching ------------------------------------------------------------ */
+
+void sched_settle(struct worker *w)
+{
+	enum post post = w->post;
+
+	w->post = POST_NONE;
+	switch (post) {
+	case POST_NONE:
+		break;
+	case POST_PARK:
+		park_saved(w->post_gt);
+		break;
+	case POST_SHARE:
+		share(w, w->post_gt);
+		break;
+	case POST_STACK:
+		stack_release(w->stacks, w->post_stack);
+#if defined(GREEN_TSAN)
+		sanitizer_fiber_free(w->dead_fiber);
+		w->dead_fiber = NULL;
+#endif
+		break;
+	}
+}
+
+/* The one place where stacks are exchanged.  to == NULL: the scheduler. */
+static inline __attribute__((always_inline)) void sched_jump(struct worker *w, void **save,
+                                                             struct gt *to, bool gone)
+{
+	void *fake = NULL, *fiber = NULL, *load = to ? to->sp : w->sched_sp;
+	const void *bottom = NULL;
+	size_t size = 0;
+
+#if defined(GREEN_ASAN)
+	bottom = to ? stack_bottom(to->stack) : w->os_stack;
+	size = to ? stack_usable(to->stack) : w->os_stack_size;
+#endif
+#if defined(GREEN_TSAN)
+	fiber = to ? *fiber_of(to) : w->sanitizer_fiber;
+#endif
+	sanitizer_leave(&fake, bottom, size, fiber, gone);
+	switch_stacks(save, load);
+	sanitizer_arrive(fake);
+}
+
+static inline void set_running(struct worker *w, struct gt *gt)
+{
+	atomic_store_explicit(&w->current, gt, memory_order_relaxed);
+	atomic_store_explicit(&w->switches,
+	                      atomic_load_explicit(&w->switches, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+	if (gt) {
+		atomic_store_explicit(&gt->state, GT_RUNNING, memory_order_relaxed);
+		if (unlikely(atomic_load_explicit(&gt->worker, memory_order_relaxed) != w->id))
+			atomic_store_explicit(&gt->worker, w->id, memory_order_relaxed);
+	}
+}
+
+static inline void leave_for_next(struct worker *w, void **save, bool gone)
+{
+	struct gt *next = NULL;
+
+	if (likely(--w->tick > 0))
+		next = sched_pick(w, false);
+	set_running(w, next);
+	w->in_scheduler = next == NULL;
+	sched_jump(w, save, next, gone);
+}
+
+void sched_switch(struct gt *self, enum post post)
+{
+	struct worker *w = worker_self();
+
+	w->post = (uint8_t)post;
+	w->post_gt = self;
+	leave_for_next(w, &self->sp, false);
+	sched_arrived(worker_self());
+}
+
+void sched_dying(struct worker *w, const struct gt *gt)
+{
+	(void)w, (void)gt;
+#if defined(GREEN_TSAN)
+	w->dead_fiber = *fiber_of(gt);
+#endif
+}
+
+_Noreturn void sched_end(struct worker *w, stack_id stack)
+{
+	void *nowhere;
+
+	w->post = POST_STACK;
+	w->post_stack = stack;
+	leave_for_next(w, &nowhere, true);
+	__builtin_unreachable();
+}
+
+struct gt *sched_inherit(struct worker *w, stack_id stack)
+{
+#if defined(GREEN_TSAN)
+	(void)w, (void)stack; /* each green thread shall have a fiber of its own */
+	return NULL;
+#endif
+	if (w->tick <= 1 || w->run_next || w->local.head || ring_count(&w->shared) ||
+	    atomic_load_explicit(&w->arrivals_since, memory_order_relaxed))
+		return NULL;
+	struct gt *next = pick_fresh(w, false);
+	if (!next)
+		return NULL;
+	if (unlikely(next->stack_class != stack_class_of(stack))) {
+		/* Room is certain: it has just been taken from there. */
+		deque_push(&w->fresh, gt_index(next));
+		return NULL;
+	}
+	w->tick--;
+	next->stack = stack;
+	set_running(w, next);
+	return next;
+}
+
+void sched_run(struct worker *w, struct gt *gt)
+{
+	w->tick = SCHED_TICK;
+	set_running(w, gt);
+	w->in_scheduler = false;
+	sched_jump(w, &w->sched_sp, gt, false);
+	sched_arrived(w);
+}
+
+/* Nobody started waits but the caller of a yield: others come first now. */
+static never_inline struct gt *pick_instead(struct worker *w, struct gt *self)
+{
+	struct gt *next = pick_shared(w);
+
+	if (!next)
+		next = pick_arrival(w);
+	if (!next && deque_count(&w->fresh) > 0 && likely(!w->starved.head))
+		next = pick_fresh(w, false);
+	if (!next)
+		return self;
+	local_push(&w->local, self);
+	if (next->stack == STACK_NONE && sched_prepare(w, next) < 0)
+		return sched_pick(w, false);
+	return next;
+}
+
+/* A yield that has to do more than change places. */
+static never_inline void yield_slowly(struct worker *w, struct gt *self)
+{
+	if (gt_kind(self) & GT_KIND_MIGRATABLE) {
+		w->tick++;
+		sched_switch(self, POST_SHARE);
+	} else {
+		w->tick = 1; /* time to look around */
+		local_push(&w->local, self);
+		sched_switch(self, POST_NONE);
+	}
+}
+
+/* The usual case: another started thread waits, and nothing is special. */
+static inline struct gt *change_places(struct worker *w, struct gt *self)
+{
+	/* Behind the head, so the queue is not empty at any moment. */
+	gt_at(w->local.tail)->next = gt_index(self);
+	w->local.tail = gt_index(self);
+	w->local.count++;
+	self->next = GT_NONE;
+	return local_pop(&w->local);
+}
+
+void sched_yield_self(struct worker *w, struct gt *self)
+{
+	struct gt *next;
+
+	if (unlikely(--w->tick == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE))) {
+		yield_slowly(w, self);
+		return;
+	}
+	if (likely(w->local.head && !w->run_next)) {
+		next = change_places(w, self);
+		if (unlikely(next->stack == STACK_NONE) && sched_prepare(w, next) < 0)
+			next = sched_pick(w, false);
+	} else if (w->run_next) {
+		local_push(&w->local, self);
+		next = sched_pick(w, false);
+	} else {
+		next = pick_instead(w, self);
+	}
+	if (unlikely(next == self))
+		return;
+	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
+	set_running(w, next);
+	sched_jump(w, &self->sp, next, false);
+	sched_arrived(w); /* self does not migrate: it is on the same worker */
+}

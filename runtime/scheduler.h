@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The scheduler's own seams between sched.c (switching and queues), steal.c
+ * (taking work from others), loop.c (a worker's life) and spawn.c.
+ */
+#ifndef SCHEDULER_H
+#define SCHEDULER_H
+
+#include "worker.h"
+
+/* First code of a green thread, on its own stack (spawn.c). */
+void spawn_boot(void *gt);
+
+/* A thread to run from this worker's own queues, or NULL.  fair: the caller
+ * has just looked around, and the queues that usually come last come first. */
+struct gt *sched_pick(struct worker *w, bool fair);
+
+/* Gives a never-run thread its stack and first frame; -ENOMEM: none to be had,
+ * the thread has been put back. */
+int sched_prepare(struct worker *w, struct gt *gt);
+
+/* Runs gt from the scheduler context until somebody comes back to it. */
+void sched_run(struct worker *w, struct gt *gt);
+
+/* What the present context owes the one it came from. */
+void sched_settle(struct worker *w);
+static inline void sched_arrived(struct worker *w)
+{
+	if (w->post != POST_NONE)
+		sched_settle(w);
+}
+
+/* Puts a never-run thread on its way: to the target worker (pinned: nobody
+ * else may start it), or anywhere (-1). */
+void sched_start(struct gt *gt, int target, bool pinned);
+
+/* The running thread is about to end: its descriptor may be gone soon. */
+void sched_dying(struct worker *w, const struct gt *gt);
+/* It has ended; its stack goes back once nobody is on it.  Does not return. */
+_Noreturn void sched_end(struct worker *w, stack_id stack);
+
+/* The running thread has ended: a never-run one that is next anyway and may
+ * take over its stack, running from now on; or NULL. */
+struct gt *sched_inherit(struct worker *w, stack_id stack);
+
+void worker_set_self(struct worker *w);
+
+/* Takes everything out of the inbox and the attention list. */
+void sched_collect(struct worker *w);
+
+/* With that many threads, stacks and descriptors are no longer near the CPU: the
+ * next one's stack is asked for early, and the descriptor behind it, so that its
+ * stack can be asked for in the next round (1,000 threads: 23 -> 18 ns). */
+#define FAR_COUNT 32
+
+static inline void local_push(struct local_queue *q, struct gt *gt)
+{
+	uint32_t index = gt_index(gt);
+
+	gt->next = GT_NONE;
+	if (q->tail)
+		gt_at(q->tail)->next = index;
+	else
+		q->head = index;
+	q->tail = index;
+	q->count++;
+}
+
+static inline struct gt *local_pop(struct local_queue *q)
+{
+	if (!q->head)
+		return NULL;
+	struct gt *gt = gt_at(q->head);
+	q->head = gt->next;
+	q->count--;
+	if (!q->head)
+		q->tail = GT_NONE;
+	if (q->count > FAR_COUNT) {
+		const struct gt *next = gt_at(q->head);
+		__builtin_prefetch(next->sp);
+		__builtin_prefetch(gt_at(next->next));
+	}
+	return gt;
+}
+
+/* A thread from another worker, or NULL (steal.c). */
+struct gt *steal_any(struct worker *w);
+/* Could steal_any() find something? A look without taking. */
+bool steal_possible(const struct worker *w);
+/* Orders the victims of each worker by distance. */
+void steal_init(void);
+
+/* One worker's life, on the calling OS thread (loop.c). */
+int worker_enter(struct worker *w);
+void worker_loop(struct worker *w);
+void worker_leave(struct worker *w);
+
+/* The watch (monitor.c). */
+int monitor_start(void);
+void monitor_stop(void);
+
+/* Spawned minus ended; exact when it says 0 while nobody outside spawns. */
+uint64_t sched_alive(void);
+
+#endif

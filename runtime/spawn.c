@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The two ends of a green thread: spawning it, and what happens when its
+ * function has returned.
+ *
+ * A spawn takes a descriptor and puts it on a queue; the stack comes when the
+ * thread first runs, so that a thousand spawned and not started threads hold
+ * none.  When a thread ends and a never-run one is next, that one takes over
+ * the warm stack without a switch.
+ */
+#include "arch/switch.h"
+#include "feature.h"
+#include "sanitizer.h"
+#include "scheduler.h"
+#include "serial.h"
+#include "runtime.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int check_attr(const struct green_attr *attr, bool detached, const green_t *thread)
+{
+	if (!detached && !thread)
+		return -EINVAL;
+	if (attr && (attr->stack_size > STACK_SIZE_MAX || (attr->migratable && attr->serial)))
+		return -EINVAL;
+	return 0;
+}
+
+int runtime_usable(void)
+{
+	switch (atomic_load_explicit(&rt.state, memory_order_acquire)) {
+	case RUNTIME_RUNNING:
+		return 0;
+	case RUNTIME_FORKED:
+		return -EOWNERDEAD;
+	default:
+		return -ENXIO;
+	}
+}
+
+/* Counts the thread as alive; -EAGAIN above threads_max, -ENXIO when the run is
+ * over. */
+static int count_in(struct worker *w)
+{
+	if (unlikely(rt.count_exactly)) {
+		uint64_t alive =
+			atomic_fetch_add_explicit(&rt.alive_exact, 1, memory_order_relaxed) + 1;
+		if (alive > rt.options.threads_max) {
+			atomic_fetch_sub_explicit(&rt.alive_exact, 1, memory_order_relaxed);
+			return -EAGAIN;
+		}
+	}
+	if (likely(w != NULL)) {
+		atomic_store_explicit(&w->spawned,
+		                      atomic_load_explicit(&w->spawned, memory_order_relaxed) + 1,
+		                      memory_order_release);
+		return 0;
+	}
+	/* Sequentially consistent: see runtime_check_drained(). */
+	if (likely(!(atomic_fetch_add_explicit(&rt.spawned_outside, 1, memory_order_seq_cst) &
+	             SPAWNS_CLOSED)))
+		return 0;
+	atomic_fetch_sub_explicit(&rt.spawned_outside, 1, memory_order_seq_cst);
+	if (rt.count_exactly)
+		atomic_fetch_sub_explicit(&rt.alive_exact, 1, memory_order_relaxed);
+	return -ENXIO;
+}
+
+static void count_out(struct worker *w)
+{
+	if (unlikely(rt.count_exactly))
+		atomic_fetch_sub_explicit(&rt.alive_exact, 1, memory_order_relaxed);
+	atomic_store_explicit(&w->ended, atomic_load_explicit(&w->ended, memory_order_relaxed) + 1,
+	                      memory_order_release);
+}
+
+/* *outside: rt.spawned_outside at that moment. */
+static uint64_t count_alive(uint64_t *outside)
+{
+	uint64_t ended = 0, spawned;
+
+	/* Ended first: both only grow, so equal sums mean that nobody was alive
+	 * at the moment between the two passes. */
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		ended += atomic_load_explicit(&worker_at(i)->ended, memory_order_acquire);
+	atomic_thread_fence(memory_order_seq_cst);
+	*outside = atomic_load_explicit(&rt.spawned_outside, memory_order_seq_cst);
+	spawned = *outside & ~SPAWNS_CLOSED;
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		spawned += atomic_load_explicit(&worker_at(i)->spawned, memory_order_acquire);
+	return spawned - ended;
+}
+
+uint64_t sched_alive(void)
+{
+	uint64_t outside;
+
+	return count_alive(&outside);
+}
+
+static int set_name(struct gt *gt, const char *name)
+{
+	struct gt_ext *ext = gt_ext(gt);
+
+	if (!ext)
+		return -ENOMEM;
+	size_t n = strnlen(name, sizeof(ext->name) - 1);
+	memcpy(ext->name, name, n);
+	ext->name[n] = 0;
+	return 0;
+}
+
+/* What only some threads have: a name, a group, a pool. */
+static int fill_ext(struct gt *gt, const struct spawn *s)
+{
+	const struct green_attr *attr = s->attr;
+
+	if (attr && attr->name && set_name(gt, attr->name) < 0)
+		return -ENOMEM;
+	if (s->pool || (attr && attr->serial)) {
+		struct gt_ext *ext = gt_ext(gt);
+		if (!ext)
+			return -ENOMEM;
+		ext->pool = s->pool;
+		if (attr && attr->serial) {
+			serial_join(attr->serial);
+			ext->serial = attr->serial;
+		}
+	}
+	return 0;
+}
+
+static void undo(struct worker *w, struct gt *gt, unsigned class)
+{
+	if (gt->ext && gt->ext->serial)
+		serial_leave(gt->ext->serial);
+	if (class != 0)
+		stack_unreserve(class);
+	gt_free(w ? &w->gts : NULL, gt);
+}
+
+int sched_spawn(const struct spawn *s, green_t *thread)
+{
+	const struct green_attr *attr = s->attr;
+	bool detached = s->detached || (attr && attr->detached);
+	int r = runtime_usable();
+
+	if (unlikely(r < 0))
+		return r;
+	if (unlikely((r = check_attr(attr, detached, thread)) < 0))
+		return r;
+	int class = rt.default_class;
+	if (attr && attr->stack_size)
+		class = stack_class(attr->stack_size);
+	struct worker *w = worker_self();
+	if (class != 0 && (r = stack_reserve((unsigned)class)) < 0)
+		return r;
+	struct gt *gt = gt_alloc(w ? &w->gts : NULL);
+	if (unlikely(!gt)) {
+		if (class != 0)
+			stack_unreserve((unsigned)class);
+		return -EAGAIN;
+	}
+	gt->stack_class = (uint8_t) class;
+	gt->stack = STACK_NONE;
+	gt->fn = s->fn;
+	gt->arg = s->arg;
+	gt->spawn_pc = s->pc;
+	gt_set_kind(gt, attr && attr->migratable ? GT_KIND_MIGRATABLE : 0);
+	atomic_store_explicit(&gt->state, GT_FRESH, memory_order_relaxed);
+	if (unlikely((r = fill_ext(gt, s)) < 0 || (r = count_in(w)) < 0)) {
+		undo(w, gt, (unsigned)class);
+		return r;
+	}
+
+	uint64_t gen = gt_gen(atomic_load_explicit(&gt->id, memory_order_relaxed));
+	uint64_t flags = GT_LIVE;
+	if (gt_kind(gt) & GT_KIND_MIGRATABLE)
+		flags |= GT_MIGRATABLE;
+	atomic_store_explicit(&gt->look, (flags & GT_CANCELLED) != 0, memory_order_relaxed);
+	atomic_store_explicit(&gt->join, gen | (detached ? GT_JOIN_DETACHED : GT_JOIN_NOBODY),
+	                      memory_order_relaxed);
+	if (thread)
+		*thread = gen | gt_index(gt);
+	/* Release: a holder of the handle sees the descriptor filled. */
+	atomic_store_explicit(&gt->id, gen | flags, memory_order_release);
+	struct green_serial *serial = attr ? attr->serial : NULL;
+	sched_start(gt, serial ? (int)serial_worker(serial) : s->worker, serial || s->pinned);
+	return 0;
+}
+
+/* What the join word becomes at the end of a thread (gt.h). */
+static uint32_t join_ended(uint32_t who)
+{
+	switch (who) {
+	case GT_JOIN_NOBODY:
+		return GT_JOIN_DONE;
+	case GT_JOIN_DETACHED:
+	case GT_JOIN_COMING:
+		return GT_JOIN_TAKEN;
+	default:
+		return GT_JOIN_ENDING;
+	}
+}
+
+/* Tells the joiner, or lets the descriptor go.  Afterwards self is not ours. */
+static void announce_end(struct worker *w, struct gt *self)
+{
+	uint64_t gen = gt_gen(atomic_load_explicit(&self->id, memory_order_relaxed));
+	/* Acquire pairs with the release of the joiner that wrote join_seq. */
+	uint64_t word = atomic_load_explicit(&self->join, memory_order_acquire);
+	uint32_t who;
+
+	atomic_store_explicit(&self->state, GT_DEAD, memory_order_relaxed);
+	/* Release: the result. */
+	do
+		who = (uint32_t)word & GT_INDEX_MASK;
+	while (!atomic_compare_exchange_weak_explicit(&self->join, &word, gen | join_ended(who),
+	                                              memory_order_acq_rel, memory_order_acquire));
+	if (who == GT_JOIN_DETACHED) {
+		gt_free(&w->gts, self);
+	} else if (join_ended(who) == GT_JOIN_ENDING) {
+		struct park_ticket joiner = { gt_at(who), self->join_seq };
+		/* Release: the result once more, and that join_seq has been read.
+		 * From here on the joiner may let the descriptor go. */
+		atomic_store_explicit(&self->join, gen | GT_JOIN_TAKEN, memory_order_release);
+		park_wake(joiner, WAKE_PEER); /* fails harmlessly if it has given up */
+	}
+}
+
+void runtime_check_drained(void)
+{
+	if (likely(!atomic_load_explicit(&rt.draining, memory_order_seq_cst)))
+		return;
+	/* Of two threads that end last, on two workers, at least one sees both
+	 * counted.  One that ended before it could see `draining` is seen when its
+	 * worker goes to sleep, after a full barrier (loop.c). */
+	atomic_thread_fence(memory_order_seq_cst);
+	uint64_t outside;
+	if (count_alive(&outside) > 0)
+		return;
+	/* An OS thread that spawns at this moment either changes the count, and the
+	 * exchange fails (the end of that thread looks again), or finds it closed. */
+	if (atomic_compare_exchange_strong_explicit(&rt.spawned_outside, &outside,
+	                                            outside | SPAWNS_CLOSED, memory_order_seq_cst,
+	                                            memory_order_relaxed))
+		runtime_stop_workers();
+}
+
+/* Everything that a thread's end owes others.  Returns a thread that goes on
+ * on this stack, or does not return. */
+static struct gt *spawn_ended(struct gt *self, void *result)
+{
+	struct worker *w = worker_self();
+	stack_id stack = self->stack;
+	unsigned class = self->stack_class;
+
+	self->arg = result;
+	if (self->ext && self->ext->serial) {
+		serial_leave(self->ext->serial);
+		self->ext->serial = NULL;
+	}
+	if (unlikely(class != 0))
+		stack_unreserve(class);
+	self->stack = STACK_NONE;
+	sched_dying(w, self);
+	announce_end(w, self);
+	count_out(w);
+	if (unlikely(atomic_load_explicit(&rt.draining, memory_order_relaxed)))
+		runtime_check_drained();
+	struct gt *next = sched_inherit(w, stack);
+	if (next)
+		return next;
+	sched_end(w, stack);
+}
+
+void spawn_boot(void *gt)
+{
+	struct gt *self = gt;
+
+	sanitizer_arrive(NULL);
+	sched_arrived(worker_self());
+	for (;;) {
+		/* The run is ending: all are cancelled.  Relaxed: between the store of
+		 * GT_LIVE by the spawner and this load lies a full barrier (a queue was
+		 * passed), so that runtime_cancel_all() has seen the one or we see the
+		 * other. */
+		if (unlikely(atomic_load_explicit(&rt.draining, memory_order_relaxed))) {
+			atomic_fetch_or_explicit(&self->id, GT_CANCELLED, memory_order_relaxed);
+			atomic_store_explicit(&self->look, 1, memory_order_relaxed);
+		}
+		void *result = self->fn(self->arg);
+		if (unlikely(atomic_load_explicit(&rt.state, memory_order_relaxed) ==
+		             RUNTIME_FORKED))
+			fork_child_returned();
+		self = spawn_ended(self, result);
+	}
+}
