@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The offload pool: OS threads for what can only block.
+ *
+ * Elastic: a job that finds no idle thread starts one, up to
+ * options.offload_max; a thread without work for OFFLOAD_IDLE_NS ends.  Jobs
+ * start in the order they came.  The threads block all signals.
+ */
+#ifndef OFFLOAD_H
+#define OFFLOAD_H
+
+#include "green.h"
+
+#define OFFLOAD_IDLE_NS GREEN_S(5)
+
+/* green_offload() for a green thread.  abandon, unless NULL, is called once
+ * with arg when the caller is cancelled or its deadline passes while fn runs:
+ * it makes fn end soon; the result is then -ECANCELED or -ETIMEDOUT.  fn and
+ * abandon may run at the same time. */
+int offload_run(green_fn fn, void *arg, void **result, void (*abandon)(void *arg), void *pc);
+
+/* As green_offload(), but does not wait for fn when the caller is cancelled or
+ * its deadline passes: -ECANCELED or -ETIMEDOUT at once, and release(arg) is
+ * called after fn, on the pool's thread.  With every other result, -errno of a
+ * job that never began included, arg is the caller's again: *left says which.
+ * Nothing of arg may lie on a stack. */
+int offload_leave(green_fn fn, void *arg, void (*release)(void *arg), bool *left, void *pc);
+
+/* Ends the pool's threads; no job may be left.  OS thread, no green thread
+ * runs. */
+void offload_stop(void);
+
+/* Threads there are now, for tests and reports. */
+unsigned offload_threads(void);
+
+#endif
