@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+#
+# libgreen: `make help` lists the targets, CONTRIBUTING.md says how they are used.
+#
+# Everything is built below build/<variant>/.  Sources are found by wildcard: a
+# new file needs no change here, and a directory that is absent is no error.
+
+VARIANT ?= release
+B := build/$(VARIANT)
+
+CFLAGS ?= -O2 -g
+CLANG ?= clang
+OBJCOPY ?= objcopy
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+BINDIR := $(PREFIX)/bin
+INCLUDEDIR := $(PREFIX)/include
+MANDIR := $(PREFIX)/share/man
+
+ARCH ?= $(shell uname -m)
+VERSION := $(shell sed -n 's/^.define GREEN_VERSION "\(.*\)"/\1/p' runtime/green.h)
+SONAME := libgreen.so.0
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+# Quiet unless V=1.
+ifneq ($(V),1)
+Q := @
+say = @printf '  %-6s %s\n' $(1) $(patsubst $(B)/%,%,$@)
+endif
+
+# ---- variants --------------------------------------------------------------
+
+sanitizers := asan ubsan tsan
+check_variants := release clang $(sanitizers)
+
+asan_flags := -fsanitize=address
+ubsan_flags := -fsanitize=undefined -fno-sanitize-recover=all
+tsan_flags := -fsanitize=thread
+fuzz_flags := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+coverage_flags := --coverage -fprofile-update=atomic -O0
+
+variant_flags := $($(VARIANT)_flags)
+
+ifneq ($(filter clang fuzz $(sanitizers),$(VARIANT)),)
+override CC := $(CLANG)
+endif
+
+# Fortified libc calls hide accesses from the sanitizers and need optimisation.
+ifeq ($(variant_flags),)
+fortify := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+endif
+
+# ---- flags -----------------------------------------------------------------
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wold-style-definition -Wpointer-arith -Wwrite-strings -Wundef -Wvla \
+	$(if $(filter 1,$(WERROR)),-Werror)
+
+# initial-exec: a thread-local access is a load, not a call to the dynamic linker.
+# Unwind tables at every instruction let debuggers and profilers walk green stacks.
+codegen := -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-omit-frame-pointer \
+	-fasynchronous-unwind-tables -fstack-protector-strong -fstack-clash-protection
+
+# Landing pads only: the switch keeps no shadow stack, so nothing may claim SHSTK.
+ifeq ($(ARCH),x86_64)
+codegen += -fcf-protection=branch
+endif
+
+# Private headers are found by #include "..." only: some bear the name of one of libc's.
+all_cppflags = -D_GNU_SOURCE= -iquote runtime -iquote stacks -I$(B)/include $(fortify) $(CPPFLAGS)
+all_cflags = -std=gnu11 $(warnings) $(codegen) -pthread $(CFLAGS) $(variant_flags)
+all_ldflags = -pthread -Wl,-z,relro,-z,now,-z,noexecstack $(variant_flags) $(LDFLAGS)
+
+# liburing goes in statically: all system calls of the runtime then lie in its own text.
+URING ?= -l:liburing.a
+libs := $(URING) -lm
+
+compile = $(CC) $(all_cppflags) $(all_cflags) $(1) -MMD -MP -c -o $@ $<
+link = $(CC) $(all_cflags) $(all_ldflags) -o $@ $(filter %.o,$^) $(1) \
+	$(filter %/libgreen.a %/libgreen_test.a,$^) $(libs)
+
+# ---- what there is to build ------------------------------------------------
+
+# In runtime/arch a file named for another CPU is left out.
+other_cpus := $(filter-out $(ARCH),x86_64 aarch64)
+lib_src := $(wildcard runtime/*.c stacks/*.c) \
+	$(filter-out $(foreach cpu,$(other_cpus),%_$(cpu).c %_$(cpu).S),$(wildcard runtime/arch/*.[cS]))
+httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
+tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
+example_dirs := $(sort $(dir $(wildcard examples/*/*.c)))
+harness_src := $(wildcard tests/harness*.c)
+harness := $(B)/tests/libharness.a
+manpages := $(wildcard man/*.[1378])
+headers := runtime/green.h runtime/green_io.h runtime/green_sync.h
+
+object = $(patsubst %,$(B)/obj/%.o,$(1))
+
+static_lib := $(B)/libgreen.a
+test_lib := $(B)/libgreen_test.a
+shared_lib := $(B)/libgreen.so.$(VERSION)
+tools := $(patsubst tools/%/,$(B)/%,$(tool_dirs))
+examples := $(patsubst examples/%/,$(B)/examples/%,$(example_dirs)) \
+	$(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
+tests := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c)) \
+	$(patsubst tests/stress/%.c,$(B)/tests/stress_%,$(wildcard tests/stress/*.c))
+fuzzers := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+# A shared object cannot be linked without undefined symbols under a sanitizer.
+libraries := $(static_lib) $(if $(filter $(sanitizers) fuzz,$(VARIANT)),,$(shared_lib))
+
+.PHONY: all
+all: $(libraries) $(tools) $(examples) ## build libraries, tools and examples (default)
+
+.PHONY: programs
+programs: all $(tests) $(B)/tests/probe
+
+# ---- rules -----------------------------------------------------------------
+
+# Written only when a flag or the compiler changes: then everything is rebuilt.
+# Also makes include/, the one place where #include <green.h> finds the headers.
+.PHONY: force
+$(B)/flags: force
+	@mkdir -p $(B)/include
+	@echo '$(CC) $(all_cppflags) $(all_cflags) $(all_ldflags)' | cmp -s - $@ || \
+		{ ln -srf $(headers) $(B)/include && \
+		echo '$(CC) $(all_cppflags) $(all_cflags) $(all_ldflags)' > $@; }
+
+$(B)/obj/%.c.o: %.c $(B)/flags
+	$(call say,CC)
+	@mkdir -p $(@D)
+	$(Q)$(call compile,$(object_flags))
+
+$(B)/obj/%.S.o: %.S $(B)/flags
+	$(call say,AS)
+	@mkdir -p $(@D)
+	$(Q)$(call compile)
+
+$(B)/obj/tests/%.o: object_flags = -iquote tests -iquote examples/httpd
+
+# One object in which the hidden symbols are local: internal names cannot collide
+# with those of a program that links statically.  The tests get at them all.
+$(B)/obj/green.o: $(call object,$(lib_src))
+	$(Q)$(LD) -r -o $@ $^
+	$(Q)$(OBJCOPY) --localize-hidden $@
+
+$(static_lib): $(B)/obj/green.o
+$(test_lib): $(call object,$(lib_src))
+$(static_lib) $(test_lib):
+	$(call say,AR)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(shared_lib): $(call object,$(lib_src)) runtime/libgreen.map
+	$(call say,LINK)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+		-Wl,--version-script=runtime/libgreen.map -Wl,--exclude-libs,ALL \
+		-o $@ $(filter %.o,$^) $(libs)
+	$(Q)ln -sf $(@F) $(B)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $(B)/libgreen.so
+
+# $(call program,TARGET,SOURCES,LIBRARIES,ARCHIVE): how a program is linked.
+define program
+$(1): $(call object,$(2)) $(or $(4),$(static_lib))
+	$$(call say,LINK)
+	@mkdir -p $$(@D)
+	$$(Q)$$(call link,$(3))
+endef
+
+$(foreach d,$(tool_dirs),$(eval \
+	$(call program,$(d:tools/%/=$(B)/%),$(wildcard $(d)*.c))))
+$(foreach d,$(example_dirs),$(eval \
+	$(call program,$(d:examples/%/=$(B)/examples/%),$(wildcard $(d)*.c))))
+$(foreach s,$(wildcard examples/*.c),$(eval \
+	$(call program,$(s:%.c=$(B)/%),$(s))))
+$(foreach s,$(filter-out tests/test_http%,$(wildcard tests/test_*.c)),$(eval \
+	$(call program,$(s:%.c=$(B)/%),$(s) $(harness_src),-lcmocka,$(test_lib))))
+$(foreach s,$(wildcard tests/test_http*.c),$(eval \
+	$(call program,$(s:%.c=$(B)/%),$(s) $(harness_src) $(httpd_src),-lcmocka,$(test_lib))))
+$(foreach s,$(wildcard tests/stress/*.c),$(eval \
+	$(call program,$(s:tests/stress/%.c=$(B)/tests/stress_%),$(s),$(harness) -lcmocka,$(test_lib))))
+$(foreach s,$(wildcard tests/fuzz/fuzz_*.c),$(eval \
+	$(call program,$(s:tests/fuzz/%.c=$(B)/tests/%),$(s) $(httpd_src),-fsanitize=fuzzer)))
+
+# test_model explores sources of the runtime and mutants of them.  part_PART.c includes
+# the sources; PART.FILE.NAME.sed makes a mutant, in which runtime/FILE.c is changed.  All
+# their symbols are made local: each object defines the same ones.
+models := $(patsubst tests/model/part_%.c,%,$(wildcard tests/model/part_*.c))
+mutants := $(patsubst tests/model/%.sed,%,$(wildcard tests/model/*.sed))
+
+# $(call model,NAME,PART,FLAGS)
+define model
+$(B)/model/$(1).o: tests/model/part_$(2).c $(B)/flags
+	$$(call say,CC)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) -iquote $(B)/model/$(1) $$(all_cppflags) $$(all_cflags) -iquote tests $(3) \
+		-MMD -MP -c -o $$@ $$<
+	$$(Q)$$(OBJCOPY) --keep-global-symbol=none $$@
+endef
+# $(call mutant,NAME,PART,FILE)
+define mutant
+$(B)/model/$(1)/$(3).c: tests/model/$(1).sed runtime/$(3).c
+	@mkdir -p $$(@D)
+	$$(Q)sed -f $$^ > $$@
+$(B)/model/$(1).o: $(B)/model/$(1)/$(3).c
+$(call model,$(1),$(2),-DMODEL_MUTANT='"$(1)"')
+endef
+$(foreach m,$(models),$(eval $(call model,$(m),$(m))))
+$(foreach m,$(mutants),$(eval \
+	$(call mutant,$(m),$(word 1,$(subst ., ,$(m))),$(word 2,$(subst ., ,$(m))))))
+$(B)/tests/test_model: $(call object,tests/model/weave.c tests/model/memory.c) \
+	$(patsubst %,$(B)/model/%.o,$(models) $(mutants))
+
+# An archive for the stress programs, which may have a main() of their own.
+$(filter $(B)/tests/stress_%,$(tests)): $(harness)
+$(harness): $(call object,$(harness_src))
+	$(call say,AR)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(B)/tests/probe: $(B)/obj/tests/probe.c.o
+	$(call say,LINK)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $^
+
+-include $(shell find $(B)/obj $(B)/model -name '*.d' 2>/dev/null)
+
+# Recipes that build do so on all CPUs, unless make was told otherwise.  They start
+# with a +, as every line does that calls make by another name than $(MAKE).
+build = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# ---- tests -----------------------------------------------------------------
+
+static_checks := tests/check_exports.sh tests/security.sh tests/check_install.sh
+cmocka_there = $(shell echo '\#include <cmocka.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+
+.PHONY: test
+test: ## run the tests of the default build; installs nothing, needs no root
+	+@$(build) $(if $(cmocka_there),programs,all $(B)/tests/probe)
+	@tests/run --builds $(VARIANT) --workers 2 $(static_checks)
+
+# The sanitizer builds with their tests, and the plain build by clang.
+.PHONY: $(sanitizers) clang
+$(sanitizers) clang:
+	+@$(build) VARIANT=$@ programs
+	@tests/run --builds $@ --workers 2
+clang: ## tests of a build by clang
+asan: ## tests with the address sanitizer
+ubsan: ## tests with the undefined behaviour sanitizer
+tsan: ## tests with the thread sanitizer
+
+.PHONY: check_builds
+check_builds:
+	@scripts/deps.sh build test lint
+	+@for variant in $(check_variants); do \
+		$(build) VARIANT=$$variant programs || exit 1; \
+	done
+
+check_scripts := scripts/format.sh scripts/style.sh scripts/lint.sh $(static_checks)
+
+.PHONY: check
+check: check_builds ## installs what is missing, then tests a pairwise choice of everything
+	@tests/run --pairwise --builds "$(check_variants)" --workers "1 2 8" $(check_scripts)
+
+.PHONY: check-all
+check-all: check_builds ## as check, but every suite in every configuration
+	@tests/run --builds "$(check_variants)" --workers "1 2 8" $(check_scripts)
+
+.PHONY: lint
+lint: $(B)/flags ## static analysis, style and format
+	@BUILD=$(B) scripts/lint.sh
+	@scripts/style.sh
+	@scripts/format.sh
+
+.PHONY: format
+format: ## rewrite the sources as .clang-format says
+	@scripts/format.sh --write
+
+.PHONY: coverage
+coverage: ## run the tests counted, print lines covered per file
+	+@$(build) VARIANT=coverage programs
+	@find build/coverage -name '*.gcda' -delete
+	@tests/run --builds coverage --workers 2; status=$$?; \
+		scripts/coverage.sh build/coverage && exit $$status
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## run each fuzzer for FUZZ_SECONDS (60)
+	+@$(build) VARIANT=fuzz fuzzers
+	@scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+.PHONY: fuzzers
+fuzzers: $(fuzzers)
+
+# ---- trying it -------------------------------------------------------------
+
+.PHONY: demo
+demo: ## a server with 10,000 connections; installs what is missing
+	@scripts/deps.sh build
+	+@$(build) all
+	@BUILD=$(B) scripts/demo.sh
+
+.PHONY: bench
+bench: all ## run all benchmarks
+	@$(B)/greenbench all --json
+
+# ---- installing ------------------------------------------------------------
+
+man_dir = $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(1)))
+
+.PHONY: install
+install: all ## install below DESTDIR and PREFIX (/usr/local)
+	install -d $(addprefix $(DESTDIR),$(INCLUDEDIR) $(LIBDIR)/pkgconfig $(BINDIR))
+	install -m 644 $(headers) $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 $(static_lib) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(shared_lib) $(DESTDIR)$(LIBDIR)
+	ln -sf $(notdir $(shared_lib)) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgreen.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' \
+		green.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/green.pc
+	$(if $(tools),install -m 755 $(tools) $(DESTDIR)$(BINDIR))
+	$(foreach page,$(manpages),install -D -m 644 -t $(call man_dir,$(page)) $(page);)
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(headers)))
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libgreen.a libgreen.so $(SONAME) $(notdir $(shared_lib)))
+	rm -f $(DESTDIR)$(LIBDIR)/pkgconfig/green.pc
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(notdir $(tools)))
+	rm -f $(foreach page,$(manpages),$(call man_dir,$(page))/$(notdir $(page)))
+
+.PHONY: dist
+dist: ## build/libgreen-VERSION.tar.gz of the last commit
+	@mkdir -p build
+	git archive --format=tar.gz --prefix=libgreen-$(VERSION)/ \
+		-o build/libgreen-$(VERSION).tar.gz HEAD
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo 'Variables: CC CFLAGS LDFLAGS PREFIX LIBDIR DESTDIR WERROR=1 V=1 CHECK_SEED FUZZ_SECONDS'

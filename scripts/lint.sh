@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Static analysis: cppcheck, clang-tidy and shellcheck.  BUILD names a build
+# directory.  A tool that is not installed is a named skip.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=${BUILD:-build/release}
+failed=0
+
+have() {
+	command -v "$1" >/dev/null && return
+	echo "SKIP: lint: $1 is not installed"
+	return 1
+}
+
+flags="-D_GNU_SOURCE= -iquote runtime -iquote stacks -iquote tests -iquote examples/httpd"
+flags="$flags -I$build/include"
+
+sources=$(find runtime stacks tools examples -name '*.c' 2>/dev/null)
+tests=$(find tests -name '*.c')
+
+if have cppcheck && [ -n "$sources" ]; then
+	# Wrong everywhere: invalidFunctionArg objects to the -1 of an anonymous mmap(), and
+	# autoVariables to waiting with a record that lies in the frame.
+	# shellcheck disable=SC2086 # lists
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j "$(nproc)" \
+		--enable=warning,portability --library=posix \
+		--suppress=missingIncludeSystem --suppress=invalidFunctionArg \
+		--suppress=autoVariables "-D__$(uname -m)__=1" -D_GNU_SOURCE= \
+		-Iruntime -Istacks $sources || failed=1
+fi
+
+if have clang-tidy; then
+	# shellcheck disable=SC2086 # lists
+	printf '%s\n' $sources $tests | xargs -P "$(nproc)" -I FILE \
+		clang-tidy --quiet FILE -- -std=gnu11 $flags 2>/dev/null || failed=1
+fi
+
+if have shellcheck; then
+	find scripts tests .ci -type f -perm -u+x -exec shellcheck -x {} + || failed=1
+fi
+exit $failed

@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Installs below a DESTDIR and builds the program shown in README.md with nothing
+# but the flags of pkg-config, against the shared and the static library, and runs
+# it; then uninstalls and looks for what is left.
+set -eu
+cd "$(dirname "$0")/.."
+build=${BUILD:-build/release}
+dest=$PWD/$build/install
+cc=${CC:-cc}
+rm -rf "$dest"
+mkdir -p "$dest"
+
+make --no-print-directory VARIANT="$(basename "$build")" \
+	DESTDIR="$dest" PREFIX=/usr LIBDIR=/usr/lib install
+
+for file in include/green.h include/green_io.h include/green_sync.h lib/libgreen.a \
+	lib/libgreen.so lib/libgreen.so.0 lib/pkgconfig/green.pc; do
+	[ -e "$dest/usr/$file" ] || { echo "not installed: $file"; exit 1; }
+done
+
+if command -v pkg-config >/dev/null; then
+	# The first C program of the README, or the smallest one.
+	program=$dest/example.c
+	awk '/^```$/ && inside { exit }
+		inside { print }
+		/^```c$/ { inside = 1 }' README.md 2>/dev/null >"$program" || true
+	if ! [ -s "$program" ]; then
+		printf '#include <green.h>\nint main(void) { return green_yield(); }\n' >"$program"
+	fi
+	pc() {
+		PKG_CONFIG_SYSROOT_DIR=$dest PKG_CONFIG_PATH=$dest/usr/lib/pkgconfig \
+			PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
+			pkg-config "$@" green
+	}
+	# shellcheck disable=SC2046 # flags
+	$cc -Wall -Wextra -Werror "$program" -o "$dest/shared" $(pc --cflags --libs)
+	timeout 60 env LD_LIBRARY_PATH="$dest/usr/lib" "$dest/shared" </dev/null
+	# shellcheck disable=SC2046 # flags
+	$cc -Wall -Wextra -Werror "$program" -o "$dest/static" -static $(pc --cflags --static --libs)
+	timeout 60 "$dest/static" </dev/null
+
+	# C++ reads the headers too.
+	cxx=
+	for compiler in "$cc" clang; do
+		echo 'int main() {}' | $compiler -x c++ -fsyntax-only - 2>/dev/null && cxx=$compiler
+	done
+	if [ -n "$cxx" ]; then
+		# shellcheck disable=SC2046 # flags
+		echo '#include <green.h>' |
+			$cxx -x c++ -Wall -Wextra -Werror -fsyntax-only $(pc --cflags) -
+	else
+		echo "SKIP: check_install: neither $cc nor clang compiles C++"
+	fi
+else
+	echo 'SKIP: check_install: pkg-config is not installed'
+fi
+
+make --no-print-directory VARIANT="$(basename "$build")" \
+	DESTDIR="$dest" PREFIX=/usr LIBDIR=/usr/lib uninstall
+left=$(find "$dest/usr" ! -type d)
+[ -z "$left" ] || { echo "left by uninstall: $left"; exit 1; }
