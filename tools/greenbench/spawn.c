@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * spawn: what it costs to make a green thread, run it, and be rid of it.
+ *
+ * On each worker one green thread spawns others in batches and waits for each
+ * batch: detached ones by a counter whose last one posts a semaphore, joinable
+ * ones by joining each.
+ */
+#include "place.h"
+#include "run.h"
+#include "stats.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH 1000
+#define SAMPLE_EVERY 50 /* how many threads one start latency is taken of */
+
+struct lane {
+	/* Counts down to the end of a batch; by whoever runs the thread. */
+	_Alignas(64) _Atomic uint64_t left;
+	_Alignas(64) green_sem_t batch_done;
+	uint64_t threads; /* to spawn in all */
+	bool join;
+	int error;
+	int64_t spawned_ns; /* of the sampled thread of the batch */
+	green_t handles[BATCH];
+	struct spawn *spawn;
+};
+
+struct spawn {
+	struct place place;
+	struct lane *lanes;
+	struct hist_set *latency; /* from spawn to start, by worker */
+	_Atomic uint64_t ran;
+	green_wg_t done;
+};
+
+static void *detached_thread(void *arg)
+{
+	struct lane *lane = arg;
+	/* Release, and the last one acquires: all threads of the batch are done
+	 * before the semaphore is posted. */
+	if (atomic_fetch_sub_explicit(&lane->left, 1, memory_order_acq_rel) == 1)
+		green_sem_post(&lane->batch_done);
+	return NULL;
+}
+
+static void *joined_thread(void *arg)
+{
+	return arg;
+}
+
+/* Notes how long it took to be started, then is like the others. */
+static void *sampled_thread(void *arg)
+{
+	struct lane *lane = arg;
+	int64_t late = green_now() - lane->spawned_ns;
+	hist_add(&lane->spawn->latency->each[green_worker()], late);
+	return lane->join ? joined_thread(arg) : detached_thread(arg);
+}
+
+static green_fn pick(struct lane *lane, uint64_t i)
+{
+	if (i == SAMPLE_EVERY) {
+		lane->spawned_ns = green_now();
+		return sampled_thread;
+	}
+	return lane->join ? joined_thread : detached_thread;
+}
+
+static uint64_t detached_batch(struct lane *lane, uint64_t count)
+{
+	atomic_store_explicit(&lane->left, count, memory_order_relaxed);
+	for (uint64_t i = 0; i < count; i++) {
+		lane->error = green_go(pick(lane, i), lane);
+		if (lane->error)
+			return i;
+	}
+	lane->error = green_sem_wait(&lane->batch_done);
+	return count;
+}
+
+static uint64_t joined_batch(struct lane *lane, uint64_t count)
+{
+	uint64_t ran = 0;
+	for (uint64_t i = 0; i < count && !lane->error; i++)
+		lane->error = green_spawn(&lane->handles[i], NULL, pick(lane, i), lane);
+	for (uint64_t i = 0; i < count && !lane->error; i++) {
+		void *result = NULL;
+		lane->error = green_join(lane->handles[i], &result);
+		ran += result == lane;
+	}
+	return ran;
+}
+
+static void *spawner(void *arg)
+{
+	struct lane *lane = arg;
+	uint64_t ran = 0;
+	for (uint64_t left = lane->threads; left && !lane->error;) {
+		uint64_t count = left < BATCH ? left : BATCH;
+		ran += lane->join ? joined_batch(lane, count) : detached_batch(lane, count);
+		left -= count;
+	}
+	atomic_fetch_add_explicit(&lane->spawn->ran, ran, memory_order_relaxed);
+	green_wg_done(&lane->spawn->done);
+	return NULL;
+}
+
+/* ns a thread and worker, NAN after a failure. */
+static double measure(struct run *run, struct spawn *s, uint64_t threads, bool join)
+{
+	atomic_store_explicit(&s->ran, 0, memory_order_relaxed);
+	green_wg_add(&s->done, (int)run->workers);
+	int64_t begin = green_now();
+	for (unsigned i = 0; i < run->workers; i++) {
+		struct lane *lane = &s->lanes[i];
+		lane->threads = threads;
+		lane->join = join;
+		lane->spawn = s;
+		struct green_attr attr = place_attr(&s->place, i, true);
+		if (run_spawn(run, NULL, &attr, spawner, lane))
+			return NAN;
+	}
+	green_wg_wait(&s->done);
+	double elapsed = (double)(green_now() - begin);
+	for (unsigned i = 0; i < run->workers; i++)
+		if (s->lanes[i].error) {
+			run_cannot(run, "spawning failed: %s", strerror(-s->lanes[i].error));
+			return NAN;
+		}
+	uint64_t ran = atomic_load_explicit(&s->ran, memory_order_relaxed);
+	if (ran != threads * run->workers) {
+		run_wrong(run, "%llu of %llu threads ran", (unsigned long long)ran,
+		          (unsigned long long)(threads * run->workers));
+		return NAN;
+	}
+	return elapsed / (double)threads;
+}
+
+static int spawn_round(struct run *run, void *arg)
+{
+	struct spawn *s = arg;
+	const char *how = run->options->how;
+	uint64_t threads = run_default(run->options->threads, 1000000);
+	bool both = !how || !strcmp(how, "both");
+	bool join = how && !strcmp(how, "join");
+	run_mark(run);
+	double ns = measure(run, s, threads, join);
+	if (isnan(ns))
+		return run->status;
+	result_measure(&run->result, "ns_per_thread", "ns", ns);
+	result_measure(&run->result, "ops_per_s", "threads/s", run->workers * 1e9 / ns);
+	hist_set_look(s->latency);
+	result_measure(&run->result, "p99_us", "us to start", hist_set_us(s->latency, 0.99));
+	run_costs(run, (double)threads * run->workers);
+	if (!both)
+		return 0;
+	ns = measure(run, s, threads, true);
+	if (isnan(ns))
+		return run->status;
+	result_measure(&run->result, "ns_per_thread_join", "ns", ns);
+	return 0;
+}
+
+static int spawn_body(struct run *run)
+{
+	struct spawn *s = run_alloc(run, 1, sizeof(*s));
+	if (!s)
+		return run->status;
+	s->lanes = run_alloc(run, run->workers, sizeof(*s->lanes));
+	s->latency = hist_set_new(run->workers);
+	if (!s->latency)
+		run_cannot(run, "no memory for the histogram");
+	result_number(&run->result, "threads", (double)run_default(run->options->threads, 1000000));
+	result_text(&run->result, "how", run->options->how ? run->options->how : "both");
+	if (s->lanes && s->latency && place_init(&s->place, run) == 0) {
+		run_rounds(run, spawn_round, s);
+		place_free(&s->place);
+	}
+	free(s->lanes);
+	hist_set_free(s->latency);
+	free(s);
+	return run->status;
+}
+
+static int spawn_run(const struct options *options)
+{
+	const char *how = options->how;
+	if (how && strcmp(how, "detached") != 0 && strcmp(how, "join") != 0 &&
+	    strcmp(how, "both") != 0)
+		return options_bad("how", "give detached, join or both");
+	return run_bench(options, "spawn", spawn_body);
+}
+
+const struct bench bench_spawn = {
+	.name = "spawn",
+	.about = "Spawns green threads in batches of 1,000 and waits for each batch:\n"
+		 "nanoseconds for one to be spawned, run and ended.\n"
+		 "--how: detached, join, or both (default).\n"
+		 "--threads: spawned by each worker in a round (default 1M).",
+	.accepts = "workers engine threads how",
+	.examples = "  greenbench spawn --workers 1\n"
+		    "  greenbench spawn --how join --threads 100k --json\n",
+	.run = spawn_run,
+};
