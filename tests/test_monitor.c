@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stuck workers: a thread that computes holds up nobody but those that must run
+ * on its worker, and these are reported by name.
+ */
+#include "harness.h"
+
+#include "worker.h"
+
+/* The green threads under test wait on atomics: a computing thread ends when the
+ * test says so, not after a time. */
+static struct {
+	_Atomic bool computing, enough;
+	_Atomic int worker;
+	_Atomic unsigned done, woken;
+	green_sem_t sem;
+} hog;
+
+static void *compute(void *arg)
+{
+	atomic_store(&hog.worker, green_worker());
+	atomic_store(&hog.computing, true);
+	while (!atomic_load(&hog.enough))
+		cpu_pause();
+	return arg;
+}
+
+static void *count(void *arg)
+{
+	CHECK_NE(green_worker(), atomic_load(&hog.worker));
+	atomic_fetch_add(&hog.done, 1);
+	return arg;
+}
+
+static void *migrate(void *arg)
+{
+	CHECK_EQ(green_sem_wait(&hog.sem), 0);
+	atomic_fetch_add(&hog.done, 1);
+	return arg;
+}
+
+/* Spawns on its own worker, then computes: those spawned must not wait. */
+static void *spawn_and_compute(void *arg)
+{
+	atomic_store(&hog.worker, green_worker());
+	for (int i = 0; i < 50; i++)
+		CHECK_EQ(green_go(count, NULL), 0);
+	return compute(arg);
+}
+
+static void *never_run_ones(void *arg)
+{
+	struct green_attr attr = { .name = "hog" };
+	green_t t = start_with(&attr, spawn_and_compute, NULL);
+
+	WAIT_FOR(atomic_load(&hog.computing));
+	WAIT_FOR(atomic_load(&hog.done) == 50);
+	atomic_store(&hog.enough, true);
+	join_green(t);
+	return arg;
+}
+
+static void use_fresh_hog(void)
+{
+	memset(&hog, 0, sizeof(hog));
+	atomic_store(&hog.worker, -1);
+}
+
+/* The first thread must not be on the computing one's worker: it would wait. */
+static void *elsewhere(void *arg)
+{
+	green_fn fn = (green_fn)arg;
+	struct green_attr attr = { .migratable = true };
+	green_t t = start_with(&attr, fn, NULL);
+
+	join_green(t);
+	return NULL;
+}
+
+TEST(never_run_threads_go_elsewhere)
+{
+	struct green_options two = { .workers = 2 };
+
+	use_fresh_hog();
+	CHECK_EQ(run_green_with(&two, elsewhere, (void *)never_run_ones, NULL), 0);
+}
+
+static void *wake_and_compute(void *arg)
+{
+	atomic_store(&hog.worker, green_worker());
+	for (int i = 0; i < 20; i++)
+		green_sem_post(&hog.sem);
+	return compute(arg);
+}
+
+static void *migratable_ones(void *arg)
+{
+	green_t threads[20];
+
+	for (int i = 0; i < 20; i++) {
+		threads[i] = start_migratable(migrate, NULL);
+		await_parked(threads[i]);
+	}
+	/* They are woken on the worker that computes from then on. */
+	green_t t = start_green(wake_and_compute, NULL);
+	WAIT_FOR(atomic_load(&hog.computing));
+	WAIT_FOR(atomic_load(&hog.done) == 20);
+	atomic_store(&hog.enough, true);
+	join_green(t);
+	for (int i = 0; i < 20; i++)
+		join_green(threads[i]);
+	return arg;
+}
+
+TEST(migratable_threads_go_elsewhere)
+{
+	struct green_options two = { .workers = 2 };
+
+	use_fresh_hog();
+	CHECK_EQ(run_green_with(&two, elsewhere, (void *)migratable_ones, NULL), 0);
+}
+
+/* From OS threads too: work for the stuck worker is not left there. */
+static void *spawn_from_outside(void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		REQUIRE_EQ(green_go(count, NULL), 0);
+	return arg;
+}
+
+static void *spawned_outside(void *arg)
+{
+	green_t t = start_green(compute, NULL);
+
+	WAIT_FOR(atomic_load(&hog.computing));
+	pthread_t os = start_os(spawn_from_outside, NULL);
+	WAIT_FOR(atomic_load(&hog.done) == 50);
+	atomic_store(&hog.enough, true);
+	join_green(t);
+	join_os(os);
+	return arg;
+}
+
+TEST(spawned_outside_go_elsewhere)
+{
+	struct green_options two = { .workers = 2 };
+
+	use_fresh_hog();
+	CHECK_EQ(run_green_with(&two, elsewhere, (void *)spawned_outside, NULL), 0);
+}
+
+/* ---- the report ------------------------------------------------------------------------ */
+
+static void *wait_here(void *arg)
+{
+	CHECK_EQ(green_sem_wait(&hog.sem), 0);
+	atomic_fetch_add(&hog.woken, 1);
+	return arg;
+}
+
+struct reported {
+	struct green_serial *group;
+	uint64_t stuck;
+};
+
+/* A started thread of the same worker as the computing one, by a serial group. */
+static void *stuck_and_waiting(void *arg)
+{
+	struct reported *r = arg;
+	struct green_info info;
+
+	r->group = green_serial_new();
+	REQUIRE(r->group != NULL);
+	struct green_attr waits = { .name = "patience", .serial = r->group };
+	struct green_attr hogs = { .name = "greedy", .serial = r->group };
+	green_t waiter = start_with(&waits, wait_here, NULL);
+	await_parked(waiter);
+	green_t t = start_with(&hogs, compute, NULL);
+	WAIT_FOR(atomic_load(&hog.computing));
+	green_sem_post(&hog.sem); /* ready, and cannot run */
+	do {
+		green_sleep(GREEN_MS(5));
+		REQUIRE_EQ(green_info(&info), 0);
+	} while (!info.stuck);
+	r->stuck = info.stuck;
+	green_dump(STDERR_FILENO);
+	CHECK_EQ(atomic_load(&hog.woken), 0);
+	green_sleep(GREEN_MS(100)); /* once is enough */
+	atomic_store(&hog.enough, true);
+	join_green(t);
+	join_green(waiter);
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.stuck, r->stuck);
+	green_serial_free(r->group);
+	return NULL;
+}
+
+static void *report(void *arg)
+{
+	(void)arg;
+	struct reported *r = calloc(1, sizeof(*r));
+	struct green_attr attr = { .migratable = true };
+	green_t t = start_with(&attr, stuck_and_waiting, r);
+
+	join_green(t);
+	CHECK_EQ(r->stuck, 1);
+	free(r);
+	return NULL;
+}
+
+TEST(stuck_worker_is_reported_by_name)
+{
+	struct green_options two = { .workers = 2, .stuck_ns = GREEN_MS(300) };
+
+	setenv("GREEN_DEBUG", "stuck", 1);
+	use_fresh_hog();
+	capture_begin();
+	CHECK_EQ(run_green_with(&two, report, NULL, NULL), 0);
+	const char *text = capture_end();
+	CHECK_HAS(text, "stuck");
+	CHECK_HAS(text, "greedy");
+	CHECK_HAS(text, "patience");
+}
+
+TEST(silent_without_debug)
+{
+	struct green_options two = { .workers = 2, .stuck_ns = GREEN_MS(100) };
+
+	unsetenv("GREEN_DEBUG");
+	unsetenv("GREEN_WORKERS"); /* it takes a second one */
+	use_fresh_hog();
+	CHECK_EQ(green_init(&two), 0);
+	capture_begin();
+	CHECK_EQ(green_run(elsewhere, (void *)never_run_ones, NULL), 0);
+	CHECK_STR(capture_end(), "");
+	CHECK_EQ(green_fini(), 0);
+}
+
+/* One that yields, even alone, is not stuck. */
+static void *yield_alone(void *arg)
+{
+	struct green_info info;
+	int64_t end = green_now() + GREEN_MS(400);
+
+	while (green_now() < end)
+		green_yield();
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.stuck, 0);
+	return arg;
+}
+
+TEST(yielding_is_not_stuck)
+{
+	struct green_options one = { .workers = 1, .stuck_ns = GREEN_S(2) };
+
+	CHECK_EQ(run_green_with(&one, yield_alone, NULL, NULL), 0);
+}
