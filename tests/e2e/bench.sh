@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Every benchmark of greenbench, with small counts: it succeeds, prints JSON whose
+# last line is the summary, and refuses what it does not understand.  BUILD names the
+# build directory; GREEN_ENGINE an engine, else both are tested.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+# shellcheck source=tests/e2e/common.bash
+. tests/e2e/common.bash
+bench=$build/greenbench
+load='requests_per_s server_cpu_us_per_request p50_us p99_us'
+
+# bench_json NAME UNIT KEYS OPTION...
+bench_json() {
+	local name=$1 unit=$2 keys=$3 status
+	shift 3
+	# shellcheck disable=SC2086 # "scale skynet" is two words
+	timeout 120 "$bench" $name --json --workers 2 --rounds 2 "$@" >"$temp/json" \
+		2>"$temp/err" </dev/null
+	status=$?
+	equal 'exit status' 0 $status || { tail -5 "$temp/err"; return 1; }
+	# shellcheck disable=SC2086 # words
+	"$temp/jsoncheck" "bench=${name%% *}" value "unit=$unit" $keys <"$temp/json" || return 1
+	grep -v '^{' "$temp/json" && return 1
+	return 0
+}
+
+# The same as a table.
+test_table() {
+	timeout 60 "$bench" yield --count 10k --rounds 2 --workers 1 >"$temp/table" || return 1
+	has 'the table' 'ns' "$temp/table" && ! grep '^{' "$temp/table"
+}
+
+# exit_of STATUS PATTERN OPTION...: ends with the status and says the pattern.
+exit_of() {
+	local status
+	timeout 20 "$bench" "${@:3}" >"$temp/said" 2>&1 </dev/null
+	status=$?
+	equal "status of ${*:3}" "$1" $status && has "${*:3}" "$2" "$temp/said"
+}
+
+test_usage() {
+	local name
+	exit_of 0 Usage --help && exit_of 0 '0\.' --version &&
+		exit_of 2 . && exit_of 2 nonsense nonsense && exit_of 2 nonsense yield --nonsense &&
+		exit_of 2 count yield --count abc && exit_of 2 count yield --count -1 &&
+		exit_of 2 workers yield --workers 0x && exit_of 2 engine yield --engine steam &&
+		exit_of 2 . scale && exit_of 2 . scale nonsense &&
+		exit_of 2 how spawn --how nonsense || return 1
+	for name in yield spawn pingpong chan skynet park timer echo http scale all; do
+		exit_of 0 Usage $name --help || return 1
+	done
+	exit_of 1 . http --url http://127.0.0.1:1/ --connections 1 --duration 0.1 --rounds 1
+}
+
+run_all() {
+	check yield bench_json yield ns '' --count 10k
+	check spawn bench_json spawn ns '' --threads 5000
+	check pingpong bench_json pingpong ns '' --count 500
+	check chan bench_json chan ns '' --count 5000
+	check skynet bench_json skynet ms '' --threads 1000
+	check park bench_json park bytes '' --threads 1000
+	check timer bench_json timer ns '' --threads 100 --duration 0.2
+	check echo bench_json echo requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
+	check http bench_json http requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
+	check scale bench_json "scale skynet" efficiency "" --threads 1000
+}
+
+"${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1
+for label in ${GREEN_ENGINE:-io_uring epoll}; do
+	if ! engine_there "$label"; then
+		skip everything 'the kernel refuses io_uring'
+		continue
+	fi
+	export GREEN_ENGINE=$label
+	run_all
+done
+label=
+check table test_table
+check usage test_usage
+summary

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# What the end-to-end tests have in common: counting, comparing, ending what was
+# started.  A script sets build and label (for its lines), and calls summary last.
+#
+# Prints "ok LABEL NAME", "not ok LABEL NAME: why" or "SKIP: LABEL NAME: why" for
+# each test, and the sum; exit status 0 when none failed.
+# shellcheck disable=SC2034 # used by the scripts
+build=${BUILD:-build/release}
+label=
+temp=$(mktemp -d)
+passed=0 failed=0 skipped=0
+declare -A children=()
+
+ok() {
+	echo "ok ${label:+$label }$1"
+	passed=$((passed + 1))
+}
+not_ok() {
+	echo "not ok ${label:+$label }$1: $2"
+	failed=$((failed + 1))
+}
+skip() {
+	echo "SKIP: ${label:+$label }$1: $2"
+	skipped=$((skipped + 1))
+}
+
+# check NAME COMMAND...: passes when the command succeeds; its output says why not,
+# and status 77 that it was skipped.
+check() {
+	local name=$1 output status
+	shift
+	output=$(contained "$@" 2>&1)
+	status=$?
+	case $status in
+	0) ok "$name" ;;
+	77) skip "$name" "${output:-no reason given}" ;;
+	*) not_ok "$name" "${output:-$* failed}" ;;
+	esac
+}
+
+# Runs a test, which is in a subshell, and ends the processes that it left.
+contained() {
+	local status
+	children=()
+	"$@"
+	status=$?
+	end_children
+	return $status
+}
+
+end_children() {
+	local pid
+	for pid in "${!children[@]}"; do kill -9 "$pid" 2>/dev/null; done
+}
+
+# equal WHAT EXPECTED FOUND
+equal() {
+	[ "$2" = "$3" ] && return
+	echo "$1: expected '$2', found '$3'"
+	return 1
+}
+
+# at_least WHAT LEAST FOUND
+at_least() {
+	[ "${3:-0}" -ge "$2" ] && return
+	echo "$1: expected at least $2, found '$3'"
+	return 1
+}
+
+# has WHAT PATTERN FILE
+has() {
+	grep -qE -- "$2" "$3" && return
+	echo "$1: no '$2' in: $(tail -n 20 "$3")"
+	return 1
+}
+
+# A line that is no result, for whoever reads the log; also from within a test.
+exec 3>&1
+remark() { echo "# ${label:+$label }$*" >&3; }
+
+# engine_there ENGINE: does the kernel allow it?
+engine_there() {
+	[ "$1" != io_uring ] || GREEN_ENGINE=auto "$build/tests/probe" >/dev/null 2>&1
+}
+
+summary() {
+	echo "$passed passed, $failed failed, $skipped skipped"
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+clean_up() {
+	end_children
+	rm -rf "$temp"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM

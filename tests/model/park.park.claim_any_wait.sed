@@ -1,0 +1,2 @@
+# A stale ticket wakes.
+s/if ((word & SEQ_MASK) != ticket.seq ||/if (/

@@ -1,0 +1,2 @@
+# A sleeper does not look whether there is something to steal.
+/^static void sleep_until_called/,/^}/s/ && !can_steal(w)//
