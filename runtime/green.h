@@ -81,11 +81,6 @@ struct green_options {
 	int64_t stuck_ns;
 	/* Workers are pinned to their CPUs unless set.  GREEN_PIN=0|1. */
 	bool no_pin;
-	/* The stack of a green thread that has been parked for this long, and that
-	 * has little on it, gives its memory back until the thread goes on or
-	 * somebody touches it ("userfaultfd" rungs only).  0: GREEN_FOREVER, which
-	 * is never.  GREEN_HIBERNATE_MS; there 0 is never. */
-	int64_t hibernate_after_ns;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */
 	const char *features;
@@ -127,17 +122,13 @@ struct green_info {
 	unsigned workers;        /* running, or to be started */
 	char engine[16];         /* "io_uring", "epoll" */
 	char engine_reason[128]; /* why this one, when another was preferred */
-	/* The rung in use: "userfaultfd-kernel", "userfaultfd", "guard-install",
-	 * "mprotect", "none"; and why not a better one. */
-	char stacks[32];
-	char stacks_reason[128];
+	char stacks[32];         /* the rung in use: "guard-install", "mprotect" … */
 	size_t stack_size;       /* default class, bytes */
 	size_t threads_max;
-	size_t threads; /* alive now */
-	size_t threads_peak;     /* as seen a hundred times a second */
-	size_t stacks_used; /* stacks that back a started green thread now */
-	size_t stacks_hibernated; /* of these, without memory of their own */
-	uint64_t switches;  /* since green_run() began, all workers */
+	size_t threads;      /* alive now */
+	size_t threads_peak; /* as seen a hundred times a second */
+	size_t stacks_used;  /* stacks that back a started green thread now */
+	uint64_t switches;   /* since green_run() began, all workers */
 	uint64_t spawns;
 	uint64_t steals;
 	uint64_t stuck;     /* times a worker was found stuck */

@@ -8,7 +8,6 @@
 #include "fault.h"
 #include "fdtab.h"
 #include "feature.h"
-#include "hibernate.h"
 #include "offload.h"
 #include "options.h"
 #include "scheduler.h"
@@ -109,21 +108,11 @@ static int init_memory(void)
 		.guard_size = o->guard_size,
 		.slots_max = o->threads_max,
 		.caches_max = rt.workers_count,
-		.no_userfaultfd = !feature_on(FEATURE_USERFAULTFD),
-		.no_userfaultfd_kernel = !feature_on(FEATURE_USERFAULTFD_KERNEL),
-		.no_write_protect = !feature_on(FEATURE_UFFD_WP),
-		.keep_fd = fd_private,
-		.drop_fd = fd_private_close,
 		.no_guard_install = !feature_on(FEATURE_GUARD_INSTALL),
 		.no_mprotect = !feature_on(FEATURE_MPROTECT_GUARD),
 	};
-	int r = fdtab_init();
+	int r = stacks_init(&config);
 
-	if (r < 0) {
-		error_set("no address space for descriptors: raise RLIMIT_AS (ulimit -v)");
-		return r;
-	}
-	r = stacks_init(&config);
 	if (r == -EINVAL)
 		error_set("guard_size: %zu does not fit into a stack", o->guard_size);
 	else if (r < 0)
@@ -131,18 +120,12 @@ static int init_memory(void)
 		          "GREEN_THREADS_MAX lower");
 	if (r < 0)
 		return r;
-	feature_set(FEATURE_USERFAULTFD, stacks_rung() <= STACK_RUNG_USERFAULTFD);
-	feature_set(FEATURE_USERFAULTFD_KERNEL, stacks_rung() == STACK_RUNG_USERFAULTFD_KERNEL);
-	feature_set(FEATURE_UFFD_WP, stacks_can_hibernate());
 	feature_set(FEATURE_GUARD_INSTALL, stacks_rung() == STACK_RUNG_GUARD_INSTALL);
 	feature_set(FEATURE_MPROTECT_GUARD, stacks_rung() == STACK_RUNG_MPROTECT);
 	/* More than there are stacks for would wait for one another for ever. */
 	rt.count_exactly = o->threads_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
 	if (!o->threads_max || o->threads_max > stacks_capacity(0))
 		o->threads_max = stacks_capacity(0);
-	/* Where the address space is too short for that, stacks stay as they are. */
-	if (o->hibernate_after_ns != GREEN_FOREVER)
-		hibernate_init();
 	rt.default_class = stack_class(o->stack_size);
 	o->stack_size = stack_class_size((unsigned)rt.default_class);
 	/* OS threads and the workers' caches hold some descriptors too.  The table
@@ -153,6 +136,8 @@ static int init_memory(void)
 	r = space.rlim_cur == RLIM64_INFINITY ? gt_table_init(GT_INDEX_MASK) : -ENOMEM;
 	if (r < 0)
 		r = gt_table_init(o->threads_max + rt.workers_count * 4096 + 65536);
+	if (r == 0)
+		r = fdtab_init();
 	if (r < 0) {
 		error_set("no address space for descriptors: raise RLIMIT_AS (ulimit -v), or set "
 		          "GREEN_THREADS_MAX lower");
@@ -211,27 +196,20 @@ static int init_engine(void)
 
 static void fork_prepare(void)
 {
-	hibernate_lock();
 	gt_table_lock();
 }
 
 static void fork_parent(void)
 {
 	gt_table_unlock();
-	hibernate_unlock();
 }
 
 /* Only the forking thread is left, on whatever stack it is.  It has no
  * runtime: rings, workers and other green threads are the parent's. */
 static void fork_child(void)
 {
-	struct gt *self = gt_self();
-
 	gt_table_unlock();
 	waiter_forked();
-	hibernate_unlock();
-	if (atomic_load_explicit(&rt.state, memory_order_relaxed) != RUNTIME_NONE)
-		stacks_forked(self ? self->stack : STACK_NONE);
 	worker_set_self(NULL);
 	if (atomic_load_explicit(&rt.state, memory_order_relaxed) != RUNTIME_NONE)
 		atomic_store_explicit(&rt.state, RUNTIME_FORKED, memory_order_relaxed);
@@ -411,19 +389,11 @@ static void workers_join(unsigned from, unsigned to)
 static int workers_start(void)
 {
 	struct worker *first = worker_at(0);
-	int r = stacks_start();
+	int r = worker_enter(first);
 	unsigned i;
 
 	if (r < 0) {
-		error_set("no worker can start without the thread that watches the stacks: %s; "
-		          "raise the limit on processes (ulimit -u), set GREEN_WORKERS to fewer, or "
-		          "GREEN_FEATURES=-userfaultfd",
-		          strerror(-r));
-		return r;
-	}
-	if ((r = worker_enter(first)) < 0) {
 		error_set("worker 0 cannot start: %s", strerror(-r));
-		stacks_stop();
 		return r;
 	}
 	for (i = 1; i < rt.workers_count; i++)
@@ -439,7 +409,6 @@ static int workers_start(void)
 	runtime_stop_workers();
 	workers_join(1, i);
 	worker_leave(first);
-	stacks_stop();
 	return r;
 }
 
@@ -479,7 +448,6 @@ static int run_as_worker(void *pc)
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
 	workers_join(1, rt.workers_count);
 	worker_leave(worker_at(0));
-	stacks_stop();
 	return r < 0 ? r : 0;
 }
 
