@@ -446,11 +446,10 @@ void sched_dying(struct worker *w, const struct gt *gt)
 
 _Noreturn void sched_end(struct worker *w, stack_id stack)
 {
-	void *nowhere;
-
 	w->post = POST_STACK;
 	w->post_stack = stack;
-	leave_for_next(w, &nowhere, true);
+	/* Not to a local variable: with ASan it may be gone before the stack is. */
+	leave_for_next(w, &w->dead_sp, true);
 	__builtin_unreachable();
 }
 

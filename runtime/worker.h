@@ -42,7 +42,7 @@ struct local_queue { /* FIFO linked through gt.next */
 struct worker {
 	/* Owner; current is read by others for reports. */
 	cache_aligned struct gt *_Atomic current; /* NULL: scheduler context */
-	void *sched_sp;
+	void *sched_sp, *dead_sp;                 /* dead_sp: nobody comes back to it */
 	struct gt *post_gt;
 	stack_id post_stack;
 	uint8_t post;
