@@ -22,12 +22,13 @@ tests=$(find tests -name '*.c')
 
 if have cppcheck && [ -n "$sources" ]; then
 	# Wrong everywhere: invalidFunctionArg objects to the -1 of an anonymous mmap(), and
-	# autoVariables to waiting with a record that lies in the frame.
+	# autoVariables to waiting with a record that lies in the frame, readdirCalled to a call
+	# that is safe on a stream of one's own.
 	# shellcheck disable=SC2086 # lists
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j "$(nproc)" \
 		--enable=warning,portability --library=posix \
 		--suppress=missingIncludeSystem --suppress=invalidFunctionArg \
-		--suppress=autoVariables "-D__$(uname -m)__=1" -D_GNU_SOURCE= \
+		--suppress=autoVariables --suppress=readdirCalled "-D__$(uname -m)__=1" -D_GNU_SOURCE= \
 		-Iruntime -Istacks $sources || failed=1
 fi
 
