@@ -99,7 +99,9 @@ void worker_leave(struct worker *w);
 int monitor_start(void);
 void monitor_stop(void);
 
-/* Spawned minus ended; exact when it says 0 while nobody outside spawns. */
+/* Spawned minus ended: a count that was true at some moment of the call, but for
+ * a storm of ends, when it may be above it.  Exact when it says 0 while nobody
+ * outside spawns. */
 uint64_t sched_alive(void);
 
 #endif

@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define ALIVE_LOOKS 100 /* at most; one or two is usual */
+
 static int check_attr(const struct green_attr *attr, bool detached, const green_t *thread)
 {
 	if (!detached && !thread)
@@ -75,15 +77,22 @@ static void count_out(struct worker *w)
 	                      memory_order_release);
 }
 
+static uint64_t count_ended(void)
+{
+	uint64_t ended = 0;
+
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		ended += atomic_load_explicit(&worker_at(i)->ended, memory_order_acquire);
+	return ended;
+}
+
 /* *outside: rt.spawned_outside at that moment. */
 static uint64_t count_alive(uint64_t *outside)
 {
-	uint64_t ended = 0, spawned;
-
 	/* Ended first: both only grow, so equal sums mean that nobody was alive
 	 * at the moment between the two passes. */
-	for (unsigned i = 0; i < rt.workers_count; i++)
-		ended += atomic_load_explicit(&worker_at(i)->ended, memory_order_acquire);
+	uint64_t ended = count_ended(), spawned;
+
 	atomic_thread_fence(memory_order_seq_cst);
 	*outside = atomic_load_explicit(&rt.spawned_outside, memory_order_seq_cst);
 	spawned = *outside & ~SPAWNS_CLOSED;
@@ -92,11 +101,21 @@ static uint64_t count_alive(uint64_t *outside)
 	return spawned - ended;
 }
 
+/* A look says too much by those that came and went between its two passes, many
+ * when the looker loses its CPU there.  One during which none ended does not:
+ * its sum lies between the counts before and after it. */
 uint64_t sched_alive(void)
 {
-	uint64_t outside;
+	uint64_t least = UINT64_MAX, outside;
 
-	return count_alive(&outside);
+	for (int i = 0; i < ALIVE_LOOKS; i++) {
+		uint64_t ended = count_ended();
+		uint64_t alive = count_alive(&outside);
+		least = alive < least ? alive : least;
+		if (alive == 0 || count_ended() == ended)
+			break;
+	}
+	return least;
 }
 
 static int set_name(struct gt *gt, const char *name)
