@@ -284,8 +284,9 @@ static struct gt *spawn_ended(struct gt *self, void *result)
 		stack_unreserve(class);
 	self->stack = STACK_NONE;
 	sched_dying(w, self);
-	announce_end(w, self);
+	/* First: who has joined a thread finds room for another (threads_max). */
 	count_out(w);
+	announce_end(w, self);
 	if (unlikely(atomic_load_explicit(&rt.draining, memory_order_relaxed)))
 		runtime_check_drained();
 	struct gt *next = sched_inherit(w, stack);
