@@ -137,6 +137,9 @@ void *join_green(green_t thread);
 pthread_t start_os(void *(*fn)(void *), void *arg);
 void *join_os(pthread_t thread);
 
+/* Does this system know "localhost"?  A bare one may lack /etc/hosts. */
+bool localhost_known(void);
+
 /* Waits, in any thread, until condition holds; a timeout names the place. */
 #define WAIT_FOR(condition)                                            \
 	do {                                                           \

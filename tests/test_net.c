@@ -140,6 +140,8 @@ GREEN_TEST(ipv6)
 
 GREEN_TEST(names_are_looked_up_beside)
 {
+	if (!localhost_known())
+		SKIP("this system does not know localhost");
 	meet_on("localhost:0", "localhost");
 }
 
@@ -197,8 +199,8 @@ GREEN_TEST(a_cancelled_connect)
 	int before = open("/dev/null", O_RDONLY), after;
 
 	close(before);
-	int fd = green_listen("localhost:0", 0);
-	snprintf(address, sizeof(address), "localhost:%d", green_port(fd));
+	int fd = green_listen("127.0.0.1:0", 0);
+	snprintf(address, sizeof(address), "127.0.0.1:%d", green_port(fd));
 	CHECK_EQ((int)(intptr_t)join_green(start_green(connect_cancelled, address)), -ECANCELED);
 	green_close(fd);
 	after = open("/dev/null", O_RDONLY);
@@ -221,9 +223,9 @@ TEST(in_os_threads)
 {
 	char address[64];
 
-	int fd = green_listen("localhost:0", 0);
+	int fd = green_listen("127.0.0.1:0", 0);
 	CHECK_GE(fd, 0);
-	snprintf(address, sizeof(address), "localhost:%d", green_port(fd));
+	snprintf(address, sizeof(address), "127.0.0.1:%d", green_port(fd));
 	pthread_t t = start_os(accept_in_os_thread, &fd);
 	send_hello(address);
 	join_os(t);
