@@ -172,9 +172,20 @@ static bool can_steal(const struct worker *w)
 	return likely(!w->starved.head) && steal_possible(w);
 }
 
+/* Takes work from others, unless that has not paid lately (steal.c). */
+static struct gt *steal(struct worker *w)
+{
+	steal_judge(w);
+	if (unlikely(w->starved.head) ||
+	    atomic_load_explicit(&w->now, memory_order_relaxed) < w->rests_until)
+		return NULL;
+	start_spinning(w);
+	return steal_any(w);
+}
+
 /* ---- sleeping ------------------------------------------------------------- */
 
-static int64_t sleep_limit(struct worker *w)
+static int64_t sleep_limit(struct worker *w, int64_t rest)
 {
 	int64_t first = atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
 	int64_t limit = -1;
@@ -186,35 +197,43 @@ static int64_t sleep_limit(struct worker *w)
 	}
 	if (w->starved.head && (limit < 0 || limit > 1000000))
 		limit = 1000000; /* a stack may have come free on another worker */
+	if (rest && (limit < 0 || limit > rest))
+		limit = rest;
 	return limit;
 }
 
 /* Waits actively for a while when experience says that it pays.  True: there
- * is something to do. */
+ * is something to do.  Others' queues are looked at seldom: each look takes a
+ * line away from the one who fills them. */
 static bool spin(struct worker *w)
 {
 	if (w->idle_ewma_ns > SPIN_WORTH_NS)
 		return false;
-	int64_t end = sys.now() + SPIN_NS;
+	int64_t now = sys.now(), end = now + SPIN_NS;
 	do {
+		if (now >= w->rests_until && can_steal(w))
+			return true;
 		for (int i = 0; i < 32; i++) {
-			if (called(w) || rt.engine->busy(w) || can_steal(w))
+			if (called(w) || rt.engine->busy(w))
 				return true;
 			cpu_pause();
 		}
-	} while (sys.now() < end);
+		now = sys.now();
+	} while (now < end);
 	return false;
 }
 
-static void sleep_until_called(struct worker *w)
+/* rest: sleeps no longer, and not because there is nothing to steal; 0: it must
+ * not miss what comes. */
+static void sleep_until_called(struct worker *w, int64_t rest)
 {
 	uint64_t bit = idle_bit(w);
 	int64_t before = sys.now();
 
 	atomic_fetch_or_explicit(idle_word(w), bit, memory_order_seq_cst);
 	runtime_check_drained();
-	if (!called(w) && !can_steal(w)) {
-		engine_poll(w, sleep_limit(w));
+	if (!called(w) && (rest || !can_steal(w))) {
+		engine_poll(w, sleep_limit(w, rest));
 		int64_t slept = sys.now() - before;
 		if (slept > 10 * SPIN_WORTH_NS)
 			slept = 10 * SPIN_WORTH_NS;
@@ -226,16 +245,24 @@ static void sleep_until_called(struct worker *w)
 	uint8_t how;
 	while (!(how = atomic_exchange_explicit(&w->notified, NOT_NOTIFIED, memory_order_acquire)))
 		cpu_pause();
-	w->spinner = how == NOTIFIED_SPIN;
+	if (how == NOTIFIED_SPIN && w->spinner) /* counted twice */
+		atomic_fetch_sub_explicit(&rt.spinning, 1, memory_order_seq_cst);
+	w->spinner |= how == NOTIFIED_SPIN;
 }
 
+/* One that only rests stays counted among those who look: it will in a moment,
+ * and nobody needs to wake it for that. */
 static void idle(struct worker *w)
 {
 	start_spinning(w);
 	if (spin(w))
 		return;
-	stop_spinning(w, false);
-	sleep_until_called(w);
+	int64_t rest = w->rests_until - sys.now();
+	if (rest <= 0) {
+		rest = 0;
+		stop_spinning(w, false);
+	}
+	sleep_until_called(w, rest);
 }
 
 /* ---- the loop ------------------------------------------------------------- */
@@ -245,10 +272,8 @@ void worker_loop(struct worker *w)
 	while (likely(!atomic_load_explicit(&rt.stopping, memory_order_relaxed))) {
 		look_around(w);
 		struct gt *gt = sched_pick(w, true);
-		if (!gt && !has_work(w) && likely(!w->starved.head)) {
-			start_spinning(w);
-			gt = steal_any(w);
-		}
+		if (!gt && !has_work(w))
+			gt = steal(w);
 		if (gt) {
 			stop_spinning(w, true);
 			sched_run(w, gt);

@@ -85,6 +85,8 @@ static inline struct gt *local_pop(struct local_queue *q)
 
 /* A thread from another worker, or NULL (steal.c). */
 struct gt *steal_any(struct worker *w);
+/* Out of work again: was the last theft worth it?  Sets w->rests_until. */
+void steal_judge(struct worker *w);
 /* Could steal_any() find something? A look without taking. */
 bool steal_possible(const struct worker *w);
 /* Orders the victims of each worker by distance. */

@@ -12,6 +12,13 @@
  *   undo that).  Started threads that are not migratable are never taken.
  * How many look: the waker of sched_wake_any() wakes one; one that finds
  *   something wakes the next (loop.c).
+ * How often: as often as it pays.  A thief whose loot has kept it busy for less
+ *   than STEAL_PAYS_NS has cost its victim more than that (lines of the queue
+ *   taken away, a descriptor read from afar, and the one who waits for the thread
+ *   wakes later): it rests, without a look at others' queues, each time twice as
+ *   long, up to REST_MAX_NS.  Loot that was worth it ends that, and so does a
+ *   victim that has neither switched nor spawned meanwhile: it would not have come
+ *   to it.
  */
 #include "scheduler.h"
 
@@ -20,6 +27,9 @@
 #include <string.h>
 
 #define ARRIVAL_OLD_NS 200000
+#define STEAL_PAYS_NS 1500
+#define REST_MIN_NS 2000
+#define REST_MAX_NS 64000
 #define TIERS 4
 
 static uint64_t random_next(struct worker *w)
@@ -88,6 +98,37 @@ static struct gt *steal_from(struct worker *w, struct worker *victim)
 	return gt;
 }
 
+static uint64_t progress_of(const struct worker *w)
+{
+	return atomic_load_explicit(&w->switches, memory_order_relaxed) +
+	       atomic_load_explicit(&w->spawned, memory_order_relaxed);
+}
+
+static void note_theft(struct worker *w, const struct worker *victim)
+{
+	w->stole_at = atomic_load_explicit(&w->now, memory_order_relaxed);
+	w->stole_from = victim->id;
+	w->victim_progress = progress_of(victim);
+	atomic_store_explicit(&w->steals,
+	                      atomic_load_explicit(&w->steals, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+}
+
+void steal_judge(struct worker *w)
+{
+	int64_t now = atomic_load_explicit(&w->now, memory_order_relaxed);
+
+	if (!w->stole_at)
+		return;
+	if (now - w->stole_at >= STEAL_PAYS_NS ||
+	    progress_of(worker_at(w->stole_from)) == w->victim_progress)
+		w->rest_ns = 0;
+	else if (w->rest_ns < REST_MAX_NS)
+		w->rest_ns = w->rest_ns ? w->rest_ns * 2 : REST_MIN_NS;
+	w->rests_until = now + w->rest_ns;
+	w->stole_at = 0;
+}
+
 struct gt *steal_any(struct worker *w)
 {
 	unsigned first = 0;
@@ -100,11 +141,7 @@ struct gt *steal_any(struct worker *w)
 			struct gt *gt = steal_from(w, victim);
 			if (!gt)
 				continue;
-			atomic_store_explicit(&w->steals,
-			                      atomic_load_explicit(&w->steals,
-			                                           memory_order_relaxed) +
-			                              1,
-			                      memory_order_relaxed);
+			note_theft(w, victim);
 			if (gt->stack == STACK_NONE && sched_prepare(w, gt) < 0)
 				return NULL;
 			return gt;

@@ -65,6 +65,9 @@ struct worker {
 	uint32_t io_went_on;  /* I/O calls in a row that did not have to wait, */
 	uint64_t io_switches; /* since switches had this value (io_wait.c) */
 	int64_t idle_ewma_ns;
+	int64_t stole_at, rests_until, rest_ns; /* steal.c; 0: not, or no longer */
+	uint64_t victim_progress;
+	uint16_t stole_from;
 	bool fresh_taken; /* the newest never-run one, since its last turn */
 	void *engine;     /* the engine's instance */
 	struct gt_cache gts;

@@ -1,2 +1,2 @@
 # A sleeper does not look whether there is something to steal.
-/^static void sleep_until_called/,/^}/s/ && !can_steal(w)//
+/^static void sleep_until_called/,/^}/s/ && (rest || !can_steal(w))//
