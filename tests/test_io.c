@@ -29,11 +29,13 @@ static void *read_count(void *arg)
 	return NULL;
 }
 
-GREEN_TEST(a_write_to_a_pipe_waits_until_all_is_taken)
+static void write_and_read(int flags)
 {
 	struct ends e = new_pipe();
 	unsigned char *data = malloc(MIB);
 
+	fcntl(e.in, F_SETFL, flags);
+	fcntl(e.out, F_SETFL, flags);
 	fill(data, MIB, 0);
 	e.count = MIB;
 	green_t reader = start_green(read_count, &e);
@@ -70,21 +72,14 @@ GREEN_TEST(the_end_of_a_pipe_is_zero)
 	CHECK_EQ(green_close(e.in), 0);
 }
 
+GREEN_TEST(a_write_to_a_pipe_waits_until_all_is_taken)
+{
+	write_and_read(0);
+}
+
 GREEN_TEST(o_nonblock_makes_no_difference)
 {
-	struct ends e = new_pipe();
-	unsigned char *data = malloc(MIB);
-
-	fcntl(e.in, F_SETFL, O_NONBLOCK);
-	fcntl(e.out, F_SETFL, O_NONBLOCK);
-	fill(data, MIB, 0);
-	e.count = MIB;
-	green_t reader = start_green(read_count, &e);
-	CHECK_EQ(green_write(e.out, data, MIB), (ssize_t)MIB);
-	join_green(reader);
-	CHECK_EQ(e.result, (ssize_t)MIB);
-	close_ends(&e);
-	free(data);
+	write_and_read(O_NONBLOCK);
 }
 
 GREEN_TEST(o_nonblock_is_never_set)

@@ -11,6 +11,7 @@ build=${BUILD:-build/release}
 label=
 temp=$(mktemp -d)
 passed=0 failed=0 skipped=0
+server='' port=''
 declare -A children=()
 
 ok() {
@@ -73,6 +74,21 @@ at_least() {
 has() {
 	grep -qE -- "$2" "$3" && return
 	echo "$1: no '$2' in: $(tail -n 20 "$3")"
+	return 1
+}
+
+# wait_until_listening PID: an httpd that writes to $temp/out and $temp/err; sets
+# server and port.
+wait_until_listening() {
+	local i
+	server=$1
+	children[$server]=1
+	for ((i = 0; i < 100; i++)); do
+		port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$temp/out")
+		[ -n "$port" ] && return 0
+		sleep 0.1
+	done
+	echo "the server does not start: $(cat "$temp/err")"
 	return 1
 }
 

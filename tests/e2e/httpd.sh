@@ -4,63 +4,16 @@
 # examples/httpd from outside: byte-exact answers against curl, clients that
 # misbehave, draining, load.  BUILD names the build directory; GREEN_ENGINE an
 # engine, else both are tested.
-#
-# Prints "ok NAME", "not ok NAME: why" or "SKIP: NAME: why" for each test, and
-# the sum; exit status 0 when none failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
-build=${BUILD:-build/release}
+# shellcheck source=tests/e2e/common.bash
+. tests/e2e/common.bash
 httpd=$build/examples/httpd
 fetch=$build/examples/fetch
-temp=$(mktemp -d)
 root=$temp/root
 probe=$temp/httpprobe
-passed=0 failed=0 skipped=0
-server='' port=''
-declare -A children=()
 
-# ---- bookkeeping ---------------------------------------------------------------
-
-ok() {
-	echo "ok $engine $1"
-	passed=$((passed + 1))
-}
-not_ok() {
-	echo "not ok $engine $1: $2"
-	failed=$((failed + 1))
-}
-skip() {
-	echo "SKIP: $engine $1: $2"
-	skipped=$((skipped + 1))
-}
-
-# check NAME COMMAND...: passes when the command succeeds; its output says why not.
-check() {
-	local name=$1 output
-	shift
-	if output=$(contained "$@" 2>&1); then
-		ok "$name"
-	else
-		not_ok "$name" "${output:-$* failed}"
-	fi
-}
-
-# Runs a test, which is in a subshell, and ends the processes that it left.
-contained() {
-	local pid status
-	children=()
-	"$@"
-	status=$?
-	for pid in "${!children[@]}"; do kill -9 "$pid" 2>/dev/null; done
-	return $status
-}
-
-# equal WHAT EXPECTED FOUND
-equal() {
-	[ "$2" = "$3" ] && return
-	echo "$1: expected '$2', found '$3'"
-	return 1
-}
+# ---- comparing -----------------------------------------------------------------
 
 # between WHAT LEAST MOST FOUND
 between() {
@@ -76,36 +29,14 @@ same_file() {
 	return 1
 }
 
-clean_up() {
-	local pid
-	for pid in "${!children[@]}"; do kill -9 "$pid" 2>/dev/null; done
-	rm -rf "$temp"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
 # ---- the server ----------------------------------------------------------------
 
 # start OPTION...: starts httpd on a free port.
 start() {
 	: >"$temp/out"
-	"$httpd" --listen 127.0.0.1:0 --root "$root" --engine "$engine" --status --debug "$@" \
+	"$httpd" --listen 127.0.0.1:0 --root "$root" --engine "$label" --status --debug "$@" \
 		>"$temp/out" 2>"$temp/err" &
 	wait_until_listening $!
-}
-
-# wait_until_listening PID: sets server and port.
-wait_until_listening() {
-	local i
-	server=$1
-	children[$server]=1
-	for ((i = 0; i < 100; i++)); do
-		port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$temp/out")
-		[ -n "$port" ] && return 0
-		sleep 0.1
-	done
-	echo "the server does not start: $(cat "$temp/err")"
-	return 1
 }
 
 # stop: ends the server by SIGTERM and returns its exit status.
@@ -427,7 +358,7 @@ test_second_signal() {
 
 test_socket_handed_over() {
 	: >"$temp/out"
-	"$probe" listen "$httpd" --root "$root" --engine "$engine" >"$temp/out" 2>"$temp/err" &
+	"$probe" listen "$httpd" --root "$root" --engine "$label" >"$temp/out" 2>"$temp/err" &
 	wait_until_listening $! || return 1
 	get "$(url /1k)" | cmp - "$root/1k" || return 1
 	stop
@@ -543,8 +474,8 @@ prepare() {
 	"${CC:-cc}" -D_GNU_SOURCE -O1 -o "$probe" tests/e2e/httpprobe.c
 }
 
-engine_there() {
-	start && get "$(url /_status)" | grep -q "\"engine\":\"$engine\""
+serves_on_it() {
+	start && get "$(url /_status)" | grep -q "\"engine\":\"$label\""
 	local there=$?
 	stop
 	return $there
@@ -583,16 +514,14 @@ if ! command -v curl >/dev/null; then
 	echo 'SKIP: httpd: curl is not installed'
 	exit 77
 fi
-exec 3>&1
 prepare || exit 1
-for engine in ${GREEN_ENGINE:-io_uring epoll}; do
+for label in ${GREEN_ENGINE:-io_uring epoll}; do
 	# The option decides; the variable would override it.
 	unset GREEN_ENGINE
-	if [ "$engine" = io_uring ] && ! engine_there; then
+	if [ "$label" = io_uring ] && ! serves_on_it; then
 		skip everything 'the kernel refuses io_uring'
 		continue
 	fi
 	run_all
 done
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+summary

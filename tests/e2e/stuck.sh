@@ -12,19 +12,10 @@ cd "$(dirname "$0")/../.." || exit 2
 connections=1000
 
 start() {
-	local i
 	: >"$temp/out"
 	GREEN_ENGINE=$label GREEN_WORKERS=2 GREEN_DEBUG=stuck "$build/examples/httpd" --debug \
 		--status --listen 127.0.0.1:0 --root "$temp/root" >"$temp/out" 2>"$temp/err" &
-	server=$!
-	children[$server]=1
-	for ((i = 0; i < 100; i++)); do
-		port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$temp/out")
-		[ -n "$port" ] && return 0
-		sleep 0.1
-	done
-	echo "the server does not start: $(cat "$temp/err")"
-	return 1
+	wait_until_listening $!
 }
 
 stop() {
