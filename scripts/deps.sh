@@ -26,6 +26,9 @@ needs() {
 		echo 'cmd pkg-config pkg-config'
 		echo 'cmd curl curl'
 		echo 'cmd gdb gdb'
+		echo 'cmd wrk wrk'
+		# Ubuntu's perf goes with one kernel: there it is a user's to choose.
+		[ -z "$(apt-cache madison linux-perf 2>/dev/null)" ] || echo 'cmd perf linux-perf'
 		;;
 	lint)
 		echo 'cmd clang-format-14 clang-format-14'
