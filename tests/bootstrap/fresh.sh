@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Shows that a newcomer's two commands work on a bare Debian 12: makes such a
-# system in a directory with debootstrap, clones this repository into it, and
+# Shows that a newcomer's two commands work on a bare Debian or Ubuntu: makes such
+# a system in a directory with debootstrap, clones this repository into it, and
 # runs `make demo` and `make check` there.  Needs root, about 3 GB and, for make
 # check, up to half an hour.
 #
-#   tests/bootstrap/debian12.sh [--user] [--epoll] [--demo-only] [--keep] DIRECTORY [MIRROR]
+#   tests/bootstrap/fresh.sh [OPTION...] DIRECTORY [MIRROR]
 #
+# --release R  bookworm (default), jammy or noble
 # --user       as an unprivileged user with sudo, instead of as root
 # --epoll      with io_uring switched off in the kernel while it runs
 # --demo-only  leaves out make check
@@ -15,15 +16,19 @@
 # DIRECTORY    outside the repository; holds the new system
 # MIRROR       where packages come from; else as debootstrap chooses
 #
-# The new system uses this machine's apt configuration and proxy variables.
+# The new system uses this machine's proxy variables, and a Debian one its apt
+# configuration.  Without the keyring of Ubuntu (package ubuntu-keyring) the first
+# packages of an Ubuntu are not authenticated; a line says so.
 set -euo pipefail
 
 user=root
+release=bookworm
 epoll=
 demo_only=
 keep=
 while [ $# -gt 0 ]; do
 	case $1 in
+	--release) release=${2:-}; shift ;;
 	--user) user=newcomer ;;
 	--epoll) epoll=1 ;;
 	--demo-only) demo_only=1 ;;
@@ -33,7 +38,11 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-[ $# -ge 1 ] || { echo "usage: $0 [--user] [--epoll] [--demo-only] [--keep] DIRECTORY [MIRROR]" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: $0 [OPTION...] DIRECTORY [MIRROR] (see its first lines)" >&2; exit 2; }
+case $release in
+bookworm | jammy | noble) ;;
+*) echo "$0: --release: give bookworm, jammy or noble, not '$release'" >&2; exit 2 ;;
+esac
 [ "$(id -u)" -eq 0 ] || { echo 'needs root' >&2; exit 1; }
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1"
@@ -57,9 +66,29 @@ trap 'exit 130' INT TERM
 
 # ---- the bare system -------------------------------------------------------------
 
+# All releases of Ubuntu are made alike; older debootstraps do not know the newer ones.
+make_ubuntu() {
+	local keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg check
+	mirror=${mirror:-http://archive.ubuntu.com/ubuntu}
+	check=--keyring=$keyring
+	if ! [ -e $keyring ]; then
+		check=--no-check-gpg
+		echo "no $keyring: the first packages are not authenticated"
+	fi
+	debootstrap $check --variant=minbase --components=main,universe \
+		--include=git,make,ca-certificates "$release" "$root" "$mirror" \
+		/usr/share/debootstrap/scripts/gutsy
+	printf 'deb %s %s main universe\n' "$mirror" "$release" "$mirror" "$release-updates" \
+		>"$root/etc/apt/sources.list"
+}
+
 if ! [ -x "$root/usr/bin/make" ]; then
-	debootstrap --variant=minbase --include=git,make,ca-certificates bookworm "$root" \
-		${mirror:+"$mirror"}
+	if [ "$release" = bookworm ]; then
+		debootstrap --variant=minbase --include=git,make,ca-certificates bookworm "$root" \
+			${mirror:+"$mirror"}
+	else
+		make_ubuntu
+	fi
 fi
 
 # The same package sources, settings, keys and certificates as here.
@@ -71,10 +100,13 @@ copy() {
 		cp -rL --remove-destination "$path" "$root$(dirname "$path")/"
 	done
 }
-rm -f "$root/etc/apt/sources.list"
-copy /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf /etc/apt/apt.conf.d \
-	/etc/apt/auth.conf.d /etc/apt/keyrings /etc/apt/trusted.gpg.d /etc/apt/preferences.d \
-	/etc/resolv.conf /etc/ssl/certs/ca-certificates.crt
+copy /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt
+if [ "$release" = bookworm ]; then
+	rm -f "$root/etc/apt/sources.list"
+	copy /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf /etc/apt/apt.conf.d \
+		/etc/apt/auth.conf.d /etc/apt/keyrings /etc/apt/trusted.gpg.d \
+		/etc/apt/preferences.d
+fi
 for hook in "$root"/etc/apt/apt.conf.d/*; do
 	# Settings that run programs of this machine have no place there.
 	if grep -qE '(Pre|Post)-Invoke|Pre-Install' "$hook"; then rm "$hook"; fi
