@@ -160,6 +160,18 @@ static void report_engine(void)
 	sys3(SYS_write, 2, line, strlen(line));
 }
 
+static int use_epoll(void)
+{
+	char why[sizeof(rt.engine_reason)] = "";
+	int r = engine_epoll.probe(why, sizeof(why));
+
+	if (r < 0)
+		error_set("engine epoll: %s", why);
+	else
+		rt.engine = &engine_epoll;
+	return r;
+}
+
 static int init_engine(void)
 {
 	enum green_engine want = rt.options.engine;
@@ -185,13 +197,23 @@ static int init_engine(void)
 	} else {
 		strcpy(rt.engine_reason, "epoll was asked for");
 	}
-	int r = engine_epoll.probe(why, sizeof(why));
-	if (r < 0) {
-		error_set("engine epoll: %s", why);
-		return r;
-	}
-	rt.engine = &engine_epoll;
-	return 0;
+	return use_epoll();
+}
+
+/* The rings are made when the workers start, and count against a limit of the
+ * user (uring_setup.c): the probe may have had what they have not. */
+static bool fall_back(int error)
+{
+	if (error != -ENOMEM || rt.engine != &engine_uring ||
+	    rt.options.engine == GREEN_ENGINE_URING || use_epoll() < 0)
+		return false;
+	error_set("%s", "");
+	feature_set(FEATURE_IO_URING, false);
+	snprintf(rt.engine_reason, sizeof(rt.engine_reason),
+	         "no memory for the io_urings of %u workers (RLIMIT_MEMLOCK or the cgroup's limit)",
+	         rt.workers_count);
+	report_engine();
+	return true;
 }
 
 static void fork_prepare(void)
@@ -386,6 +408,19 @@ static void workers_join(unsigned from, unsigned to)
 		pthread_join(worker_at(i)->thread, NULL);
 }
 
+static void start_error(unsigned worker, int error)
+{
+	const char *limit = "processes or descriptors (ulimit -u, -n)";
+
+	if (error == -ENOMEM && rt.engine == &engine_uring)
+		limit = "locked memory (ulimit -l), set GREEN_ENGINE=epoll";
+	else if (error == -ENOMEM)
+		limit = "memory (ulimit -v)";
+	error_set("worker %u of %u cannot start: %s; raise the limit on %s, or set "
+	          "GREEN_WORKERS to fewer",
+	          worker, rt.workers_count, strerror(-error), limit);
+}
+
 static int workers_start(void)
 {
 	struct worker *first = worker_at(0);
@@ -393,7 +428,7 @@ static int workers_start(void)
 	unsigned i;
 
 	if (r < 0) {
-		error_set("worker 0 cannot start: %s", strerror(-r));
+		start_error(0, r);
 		return r;
 	}
 	for (i = 1; i < rt.workers_count; i++)
@@ -403,9 +438,7 @@ static int workers_start(void)
 		r = monitor_start();
 	if (r == 0)
 		return 0;
-	error_set("worker %u of %u cannot start: %s; raise the limit on processes or descriptors "
-	          "(ulimit -u, -n), or set GREEN_WORKERS to fewer",
-	          i, rt.workers_count, strerror(-r));
+	start_error(i, r);
 	runtime_stop_workers();
 	workers_join(1, i);
 	worker_leave(first);
@@ -436,6 +469,10 @@ static int run_as_worker(void *pc)
 	struct green_attr attr = { .name = "main" };
 	int r = workers_start();
 
+	if (r < 0 && fall_back(r)) {
+		run_reset();
+		r = workers_start();
+	}
 	if (r < 0)
 		return r;
 	main_thread.attr = &attr;

@@ -23,6 +23,14 @@
 
 unsigned uring_sq_entries = 256, uring_cq_entries = 4096;
 
+/* The least of a worker's ring: a page each. */
+#define SQ_LEAST 64
+#define CQ_LEAST 128
+
+/* A trial ring's. */
+#define SQ_TRIAL 4
+#define CQ_TRIAL 8
+
 /* All that the runtime asks of a ring; the kernel refuses the rest (EACCES). */
 static const uint8_t opcodes[] = {
 	IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_READ,   IORING_OP_WRITE,
@@ -79,17 +87,39 @@ int uring_enter(struct uring *u, unsigned submit, unsigned flags, int64_t wait_n
 
 /* ---- making a ring ---------------------------------------------------------- */
 
-static int ring_init(struct io_uring *ring, unsigned flags)
+static int ring_init(struct io_uring *ring, unsigned flags, unsigned sq, unsigned cq)
 {
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | flags,
-		.cq_entries = uring_cq_entries,
+		.cq_entries = cq,
 	};
 	long fault = sys_fault(SYS_io_uring_setup);
 
 	if (fault)
 		return (int)fault;
-	return io_uring_queue_init_params(uring_sq_entries, ring, &params);
+	return io_uring_queue_init_params(sq, ring, &params);
+}
+
+static unsigned quarter(unsigned entries, unsigned least)
+{
+	return entries / 4 > least ? entries / 4 : least;
+}
+
+/* As large as wanted, or smaller where memory is short.  Since Linux 6.14 rings
+ * count against RLIMIT_MEMLOCK, for all processes of the user together, and until
+ * some time after they were closed: 8 MiB, which is usual, are less than a hundred
+ * rings of full size. */
+static int ring_init_fitting(struct io_uring *ring, unsigned flags)
+{
+	unsigned sq = uring_sq_entries, cq = uring_cq_entries;
+	int r;
+
+	while ((r = ring_init(ring, flags, sq, cq)) == -ENOMEM &&
+	       (sq > SQ_LEAST || cq > CQ_LEAST)) {
+		sq = quarter(sq, SQ_LEAST);
+		cq = quarter(cq, CQ_LEAST);
+	}
+	return r;
 }
 
 /* The set-up flags for a worker's ring, less R_DISABLED. */
@@ -154,7 +184,8 @@ static void close_ring(struct uring *u)
 static int open_ring(struct uring *u)
 {
 	bool restricted = in_use(FEATURE_RESTRICTIONS);
-	int r = ring_init(&u->ring, ring_flags() | (restricted ? IORING_SETUP_R_DISABLED : 0));
+	int r = ring_init_fitting(&u->ring,
+	                          ring_flags() | (restricted ? IORING_SETUP_R_DISABLED : 0));
 
 	if (r < 0)
 		return r;
@@ -204,7 +235,7 @@ static bool takes_flags(unsigned flags)
 {
 	struct io_uring ring;
 
-	if (ring_init(&ring, flags) < 0)
+	if (ring_init(&ring, flags, SQ_TRIAL, CQ_TRIAL) < 0)
 		return false;
 	io_uring_queue_exit(&ring);
 	return true;
@@ -214,7 +245,7 @@ static bool takes_restrictions(void)
 {
 	struct io_uring ring;
 
-	if (ring_init(&ring, IORING_SETUP_R_DISABLED) < 0)
+	if (ring_init(&ring, IORING_SETUP_R_DISABLED, SQ_TRIAL, CQ_TRIAL) < 0)
 		return false;
 	int r = ring_restrict(&ring);
 	io_uring_queue_exit(&ring);
@@ -328,7 +359,7 @@ int uring_probe(char *why, size_t size)
 		snprintf(why, size, "io_uring is switched off by GREEN_FEATURES");
 		return -EOPNOTSUPP;
 	}
-	int r = ring_init(&trial.ring, 0);
+	int r = ring_init(&trial.ring, 0, SQ_TRIAL, CQ_TRIAL);
 	if (r == 0) {
 		r = probe_ring(&trial);
 		io_uring_queue_exit(&trial.ring);
