@@ -14,7 +14,11 @@
 #include <string.h>
 
 static char error_text[512];
-static char debug_topics[128];
+
+static const char *const debug_names[] = { "engine", "stuck" };
+#define DEBUG_COUNT (sizeof(debug_names) / sizeof(debug_names[0]))
+#define DEBUG_ALL ((1u << DEBUG_COUNT) - 1)
+static unsigned debug_topics; /* a bit for each; written before any worker exists */
 
 void error_set(const char *format, ...)
 {
@@ -30,22 +34,20 @@ const char *green_error(void)
 	return error_text;
 }
 
-void debug_init(void)
+/* The bits of a topic with n characters; 0: there is none of that name. */
+static unsigned debug_bits(const char *topic, size_t n)
 {
-	const char *topics = secure_getenv("GREEN_DEBUG");
-
-	snprintf(debug_topics, sizeof(debug_topics), "%s", topics ? topics : "");
+	if (n == 3 && memcmp(topic, "all", 3) == 0)
+		return DEBUG_ALL;
+	for (unsigned i = 0; i < DEBUG_COUNT; i++)
+		if (n == strlen(debug_names[i]) && memcmp(topic, debug_names[i], n) == 0)
+			return 1u << i;
+	return 0;
 }
 
 bool debug_has(const char *topic)
 {
-	size_t n = strlen(topic);
-
-	for (const char *at = debug_topics; *at; at += strcspn(at, ","), at += *at == ',')
-		if ((strncmp(at, topic, n) == 0 && (at[n] == ',' || !at[n])) ||
-		    strncmp(at, "all", 3) == 0)
-			return true;
-	return false;
+	return debug_topics & debug_bits(topic, strlen(topic));
 }
 
 /* ---- environment ---------------------------------------------------------- */
@@ -97,6 +99,26 @@ static int env_engine(struct green_options *o)
 	return 0;
 }
 
+static int env_debug(void)
+{
+	const char *text = secure_getenv("GREEN_DEBUG");
+
+	debug_topics = 0;
+	while (text && *text) {
+		size_t n = strcspn(text, ",");
+		unsigned bits = debug_bits(text, n);
+		if (!bits) {
+			error_set("GREEN_DEBUG: unknown topic '%.*s': expected engine, stuck or "
+			          "all, separated by commas",
+			          (int)(n < 60 ? n : 60), text);
+			return -EINVAL;
+		}
+		debug_topics |= bits;
+		text += n + (text[n] == ',');
+	}
+	return 0;
+}
+
 static int env_features(const struct green_options *o)
 {
 	char bad[80];
@@ -142,7 +164,7 @@ static int env_all(struct green_options *o)
 		return r;
 	if (r)
 		o->no_pin = !n;
-	if ((r = env_engine(o)) < 0)
+	if ((r = env_engine(o)) < 0 || (r = env_debug()) < 0)
 		return r;
 	return env_features(o);
 }

@@ -14,9 +14,6 @@
  * -EINVAL with error_set() naming the field or variable. */
 int options_resolve(struct green_options *o);
 
-/* Re-reads GREEN_DEBUG. */
-void debug_init(void);
-
 __attribute__((format(printf, 1, 2))) void error_set(const char *format, ...);
 
 /* CPUs this process may use: fills cpus[max], returns their number. */

@@ -264,7 +264,6 @@ static int init_locked(const struct green_options *options)
 	if (state != RUNTIME_NONE)
 		return -EALREADY;
 	error_set("%s", "");
-	debug_init();
 	pthread_once(&once, once_per_process);
 	rt.options = options ? *options : defaults;
 	if ((r = options_resolve(&rt.options)) < 0)

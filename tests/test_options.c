@@ -8,6 +8,7 @@
 #include "feature.h"
 #include "options.h"
 #include "stack.h"
+#include "worker.h"
 
 #include <fcntl.h>
 #include <sys/auxv.h>
@@ -101,6 +102,12 @@ static const struct bad_value {
 	{ "GREEN_FEATURES", ",-io_uring" },
 	{ "GREEN_FEATURES", "-io_uring,,-rwf_nowait" },
 	{ "GREEN_FEATURES", "\033[31m" },
+	{ "GREEN_DEBUG", "engines" },
+	{ "GREEN_DEBUG", "stuck;engine" },
+	{ "GREEN_DEBUG", "engine,,stuck" },
+	{ "GREEN_DEBUG", " all" },
+	{ "GREEN_DEBUG", "ALL" },
+	{ "GREEN_DEBUG", "1" },
 };
 
 static void check_refused(const char *name)
@@ -131,7 +138,7 @@ TEST(bad_values_name_their_variable)
 TEST(megabytes_of_junk)
 {
 	static const char *const names[] = { "GREEN_WORKERS", "GREEN_ENGINE", "GREEN_STACK_SIZE",
-		                             "GREEN_FEATURES" };
+		                             "GREEN_FEATURES", "GREEN_DEBUG" };
 	const size_t size = 1 << 20;
 	char *junk = malloc(size + 1);
 
@@ -146,10 +153,34 @@ TEST(megabytes_of_junk)
 			unsetenv(names[i]);
 		}
 	}
-	/* No topic of these: not an error, nothing is shown. */
-	setenv("GREEN_DEBUG", junk, 1);
-	init_info(NULL);
 	free(junk);
+}
+
+TEST(debug_topics)
+{
+	plain_environment();
+	setenv("GREEN_DEBUG", "stuck,nonsense", 1);
+	CHECK_EQ(green_init(NULL), -EINVAL);
+	CHECK_HAS(green_error(), "GREEN_DEBUG");
+	CHECK_HAS(green_error(), "nonsense");
+	CHECK_HAS(green_error(), "engine, stuck or all");
+
+	static const struct {
+		const char *value;
+		bool engine, stuck;
+	} good[] = { { "", false, false },
+		     { "engine", true, false },
+		     { "stuck", false, true },
+		     { "stuck,engine", true, true },
+		     { "all", true, true } };
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		setenv("GREEN_DEBUG", good[i].value, 1);
+		capture_begin();
+		init_info(NULL);
+		CHECK(!strstr(capture_end(), "libgreen: engine") == !good[i].engine);
+		CHECK_EQ(debug_has("engine"), good[i].engine);
+		CHECK_EQ(debug_has("stuck"), good[i].stuck);
+	}
 }
 
 TEST(run_refuses_too)
