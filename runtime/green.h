@@ -125,12 +125,13 @@ struct green_info {
 	char stacks[32];         /* the rung in use: "guard-install", "mprotect" … */
 	size_t stack_size;       /* default class, bytes */
 	size_t threads_max;
-	size_t threads;      /* alive now */
+	size_t threads;     /* alive now */
+	size_t stacks_used; /* stacks that back a started green thread now */
+	/* Of the run that is under way, or else of the last one; all workers. */
 	size_t threads_peak; /* as seen a hundred times a second */
-	size_t stacks_used;  /* stacks that back a started green thread now */
-	uint64_t switches;   /* since green_run() began, all workers */
-	uint64_t spawns;
-	uint64_t steals;
+	uint64_t switches;
+	uint64_t spawns;    /* with the first thread */
+	uint64_t steals;    /* times a worker took green threads from another */
 	uint64_t stuck;     /* times a worker was found stuck */
 	char features[512]; /* "+name" in use, "-name" not there or switched off */
 };

@@ -11,16 +11,13 @@
 
 static void sum_workers(struct green_info *info)
 {
-	uint64_t spawned =
-		atomic_load_explicit(&rt.spawned_outside, memory_order_relaxed) & ~SPAWNS_CLOSED;
-
 	for (unsigned i = 0; i < rt.workers_count; i++) {
 		struct worker *w = worker_at(i);
 		info->switches += atomic_load_explicit(&w->switches, memory_order_relaxed);
 		info->steals += atomic_load_explicit(&w->steals, memory_order_relaxed);
-		spawned += atomic_load_explicit(&w->spawned, memory_order_relaxed);
 	}
-	info->spawns = spawned;
+	info->spawns =
+		sched_spawned() - atomic_load_explicit(&rt.spawned_before, memory_order_relaxed);
 }
 
 int green_info(struct green_info *info)

@@ -252,6 +252,19 @@ static void once_per_process(void)
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
+/* What green_info() counts, it counts since here. */
+static void counts_reset(void)
+{
+	atomic_store_explicit(&rt.spawned_before, sched_spawned(), memory_order_relaxed);
+	atomic_store_explicit(&rt.alive_peak, 0, memory_order_relaxed);
+	atomic_store_explicit(&rt.stuck, 0, memory_order_relaxed);
+	for (unsigned i = 0; i < rt.workers_count; i++) {
+		struct worker *w = worker_at(i);
+		atomic_store_explicit(&w->switches, 0, memory_order_relaxed);
+		atomic_store_explicit(&w->steals, 0, memory_order_relaxed);
+	}
+}
+
 static int init_locked(const struct green_options *options)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -280,6 +293,7 @@ static int init_locked(const struct green_options *options)
 		goto no_engine;
 	if ((r = fault_init()) < 0)
 		goto no_fault;
+	counts_reset();
 	report_engine();
 	rt.options.features = NULL; /* was the caller's memory */
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
@@ -452,11 +466,11 @@ static void run_reset(void)
 	atomic_store_explicit(&rt.spinning, 0, memory_order_relaxed);
 	atomic_fetch_and_explicit(&rt.spawned_outside, ~SPAWNS_CLOSED, memory_order_seq_cst);
 	life.result = NULL;
+	counts_reset();
 	for (unsigned i = 0; i < rt.workers_count; i++) {
 		struct worker *w = worker_at(i);
 		w->spinner = false;
 		w->idle_ewma_ns = 0;
-		atomic_store_explicit(&w->switches, 0, memory_order_relaxed);
 		atomic_store_explicit(&w->stuck_since, 0, memory_order_relaxed);
 	}
 }

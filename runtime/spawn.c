@@ -86,19 +86,31 @@ static uint64_t count_ended(void)
 	return ended;
 }
 
+/* outside: rt.spawned_outside. */
+static uint64_t count_spawned(uint64_t outside)
+{
+	uint64_t spawned = outside & ~SPAWNS_CLOSED;
+
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		spawned += atomic_load_explicit(&worker_at(i)->spawned, memory_order_acquire);
+	return spawned;
+}
+
+uint64_t sched_spawned(void)
+{
+	return count_spawned(atomic_load_explicit(&rt.spawned_outside, memory_order_relaxed));
+}
+
 /* *outside: rt.spawned_outside at that moment. */
 static uint64_t count_alive(uint64_t *outside)
 {
 	/* Ended first: both only grow, so equal sums mean that nobody was alive
 	 * at the moment between the two passes. */
-	uint64_t ended = count_ended(), spawned;
+	uint64_t ended = count_ended();
 
 	atomic_thread_fence(memory_order_seq_cst);
 	*outside = atomic_load_explicit(&rt.spawned_outside, memory_order_seq_cst);
-	spawned = *outside & ~SPAWNS_CLOSED;
-	for (unsigned i = 0; i < rt.workers_count; i++)
-		spawned += atomic_load_explicit(&worker_at(i)->spawned, memory_order_acquire);
-	return spawned - ended;
+	return count_spawned(*outside) - ended;
 }
 
 /* A look says too much by those that came and went between its two passes, many

@@ -126,6 +126,7 @@ struct runtime {
 	_Atomic uint32_t visitors;    /* OS threads that touch a worker just now */
 	_Atomic uint64_t alive_exact; /* kept only when threads_max was asked for */
 	_Atomic uint64_t alive_peak;
+	_Atomic uint64_t spawned_before; /* threads spawned before this run */
 	bool count_exactly;
 	_Atomic int stopping; /* workers shall leave */
 	_Atomic int draining; /* main has returned: all are cancelled */
@@ -163,6 +164,9 @@ struct spawn {
 	bool system; /* the runtime's own: not counted as alive */
 	void *pool;  /* green_pool it is a member of */
 };
+/* Threads spawned since green_init(). */
+uint64_t sched_spawned(void);
+
 /* As green_spawn(). thread may be NULL when detached. */
 int sched_spawn(const struct spawn *spawn, green_t *thread);
 

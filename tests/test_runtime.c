@@ -136,6 +136,70 @@ TEST(many_lives)
 #endif
 }
 
+/* ---- counts ----------------------------------------------------------------------- */
+
+static void *spawn_counted(void *count)
+{
+	struct green_info info;
+
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.spawns, 1);
+	CHECK_LT(info.switches, 1000); /* not those of an earlier run */
+	CHECK_LE(info.threads_peak, 2);
+	CHECK_EQ(info.stuck, 0);
+	for (intptr_t i = 0; i < (intptr_t)count; i++)
+		join_green(start_green(nothing, NULL));
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.spawns, 1 + (uint64_t)count);
+	CHECK_GE(info.switches, (uint64_t)count);
+	return count;
+}
+
+static void *take_long(void *count)
+{
+	green_t all[50];
+	struct green_info info;
+
+	spawn_counted(count);
+	for (int i = 0; i < 50; i++)
+		all[i] = start_green(nothing, NULL);
+	do {
+		spin_for(GREEN_MS(10));
+		CHECK_EQ(green_info(&info), 0);
+	} while (info.stuck == 0 || info.threads_peak < 50);
+	for (int i = 0; i < 50; i++)
+		join_green(all[i]);
+	return NULL;
+}
+
+TEST(counts_are_of_one_run)
+{
+	struct green_options one = { .workers = 1 };
+	struct green_info info;
+
+	unsetenv("GREEN_WORKERS");
+	CHECK_EQ(green_init(&one), 0);
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.spawns, 0);
+	CHECK_EQ(green_run(take_long, (void *)5000, NULL), 0);
+	CHECK_EQ(green_info(&info), 0); /* the last run's, until the next */
+	CHECK_EQ(info.spawns, 5051);
+	CHECK_GE(info.stuck, 1);
+	CHECK_EQ(green_run(spawn_counted, (void *)7, NULL), 0);
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.spawns, 8);
+	CHECK_LT(info.switches, 1000);
+	CHECK_EQ(info.steals, 0);
+	CHECK_EQ(info.stuck, 0);
+	CHECK_LE(info.threads_peak, 8);
+	CHECK_EQ(green_fini(), 0);
+	CHECK_EQ(green_init(&one), 0);
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.spawns, 0);
+	CHECK_EQ(info.threads_peak, 0);
+	CHECK_EQ(green_fini(), 0);
+}
+
 /* ---- OS threads beside it ------------------------------------------------------------- */
 
 static struct {
