@@ -47,11 +47,29 @@ test_usage() {
 		exit_of 2 count yield --count abc && exit_of 2 count yield --count -1 &&
 		exit_of 2 workers yield --workers 0x && exit_of 2 engine yield --engine steam &&
 		exit_of 2 . scale && exit_of 2 . scale nonsense &&
-		exit_of 2 how spawn --how nonsense || return 1
+		exit_of 2 how spawn --how nonsense && exit_of 2 'no option' yield 7 &&
+		exit_of 2 'which is for echo, http' yield --connections 1 &&
+		exit_of 2 'takes no value' yield --json=1 && exit_of 2 before --json yield &&
+		exit_of 2 duration yield --duration 0 && exit_of 2 'needs a value' yield --rounds ||
+		return 1
 	for name in yield spawn pingpong chan skynet park timer echo http scale all; do
 		exit_of 0 Usage $name --help || return 1
 	done
 	exit_of 1 . http --url http://127.0.0.1:1/ --connections 1 --duration 0.1 --rounds 1
+}
+
+# Every benchmark takes the common options, and a round lasts as long as they say.
+test_common_options() {
+	local name took
+	for name in yield:ns spawn:ns pingpong:ns chan:ns skynet:ms park:bytes timer:ns \
+		echo:requests/s http:requests/s; do
+		bench_json ${name%:*} ${name#*:} '' --engine auto --duration 0.1 --limit 50 --progress none ||
+			return 1
+	done
+	took=$(date +%s%N)
+	bench_json yield ns duration_s --count 1k --duration 0.6 || return 1
+	took=$((($(date +%s%N) - took) / 1000000))
+	[ $took -ge 1200 ] || { echo "two rounds of 0.6 s took $took ms"; return 1; }
 }
 
 run_all() {
@@ -78,5 +96,6 @@ for label in ${GREEN_ENGINE:-io_uring epoll}; do
 done
 label=
 check table test_table
+check common_options test_common_options
 check usage test_usage
 summary

@@ -38,16 +38,23 @@ struct tally {
 	unsigned passed, failed, skipped;
 };
 
+/* Later options override earlier ones. */
 static int run_pass(const struct options *options, const char *const *pass, char **output)
 {
-	char rounds[24], *argv[ARGUMENTS_MAX + 10];
+	char rounds[24], workers[24], duration[40], *argv[ARGUMENTS_MAX + 12];
 	int n = 0;
 	argv[n++] = (char *)child_self();
 	for (int i = 0; i < ARGUMENTS_MAX && pass[i]; i++)
 		argv[n++] = (char *)pass[i];
-	snprintf(rounds, sizeof(rounds), "%u", options->rounds ? (unsigned)options->rounds : 5);
-	argv[n++] = (char *)"--rounds";
+	snprintf(rounds, sizeof(rounds), "--rounds=%u",
+	         options->rounds ? (unsigned)options->rounds : 5);
 	argv[n++] = rounds;
+	snprintf(workers, sizeof(workers), "--workers=%u", (unsigned)options->workers);
+	if (options->workers)
+		argv[n++] = workers;
+	snprintf(duration, sizeof(duration), "--duration=%g", options->duration_s);
+	if (options->duration_s > 0)
+		argv[n++] = duration;
 	if (options->engine) {
 		argv[n++] = (char *)"--engine";
 		argv[n++] = (char *)options->engine;
@@ -99,7 +106,7 @@ static int all_run(const struct options *options)
 const struct bench bench_all = {
 	.name = "all",
 	.about = "A quick pass over every bench, one after the other (about two minutes).",
-	.accepts = "engine",
+	.accepts = "",
 	.examples = "  greenbench all\n"
 		    "  greenbench all --engine epoll --json > results.jsonl\n",
 	.run = all_run,

@@ -140,7 +140,7 @@ const struct bench bench_chan = {
 		 "--threads: half produce, half consume (default 8 a worker).\n"
 		 "--capacity: elements the channel holds (default 128).\n"
 		 "--count: messages in a round (default 1M).",
-	.accepts = "workers engine threads capacity count",
+	.accepts = "threads capacity count",
 	.examples = "  greenbench chan --workers 2\n"
 		    "  greenbench chan --threads 64 --capacity 1 --count 200k --json\n",
 	.run = chan_run,

@@ -164,8 +164,7 @@ const struct bench bench_echo = {
 		 "--connections: default 64.  --size: of a message (default 64).\n"
 		 "--in-process: clients are green threads of the same runtime, so that the\n"
 		 "figures for 1, 2 … workers can be compared on a small machine.",
-	.accepts =
-		"workers engine connections size duration warmup clients rate timeout in-process",
+	.accepts = "connections size warmup clients rate timeout in-process",
 	.examples = "  greenbench echo --connections 1000 --workers 1\n"
 		    "  greenbench echo --engine epoll --rate 50000 --json\n"
 		    "  greenbench scale echo --connections 256\n",

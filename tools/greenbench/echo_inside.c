@@ -217,6 +217,7 @@ static int inside_body(struct run *run)
 	result_number(&run->result, "connections", (double)inside.connections);
 	result_number(&run->result, "size", (double)inside.size);
 	result_text(&run->result, "mode", "in-process");
+	run->timed = true;
 	run_rounds(run, inside_round, NULL);
 	stop();
 	green_close(inside.listener);

@@ -84,7 +84,7 @@ static int server_run(const struct options *options)
 const struct bench bench_echo_server = {
 	.name = "echo-server",
 	.about = "The server of the echo bench.",
-	.accepts = "workers engine size",
+	.accepts = "size",
 	.examples = "",
 	.run = server_run,
 	.hidden = true,

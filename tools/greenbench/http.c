@@ -212,8 +212,8 @@ const struct bench bench_http = {
 		 "--connections: default 1000.  --rate: latency then counts from when a request\n"
 		 "was due.  --workers and --engine reach the server as GREEN_WORKERS and\n"
 		 "GREEN_ENGINE.",
-	.accepts = "workers engine connections duration warmup url server pid status-path size "
-		   "clients rate timeout status verify-body",
+	.accepts = "connections warmup url server pid status-path size clients rate timeout status "
+		   "verify-body",
 	.examples =
 		"  greenbench http --connections 10000\n"
 		"  greenbench http --url http://127.0.0.1:8080/ --connections 500 --rate 20000\n"

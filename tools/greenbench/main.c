@@ -37,15 +37,15 @@ static void usage(FILE *file)
 			fprintf(file, "  %-10s %.*s\n", (*bench)->name,
 			        (int)strcspn((*bench)->about, "\n"), (*bench)->about);
 	fputs("\n\"greenbench NAME --help\" lists the options of one.  Common ones: --workers N,\n"
-	      "--engine io_uring|epoll, --rounds N, --json.\n"
+	      "--engine io_uring|epoll, --rounds N, --duration S, --json.\n"
 	      "Exit status: 0 ok, 1 a result was wrong or errors occurred, 2 bad usage,\n"
 	      "3 cannot run here.  Measured by the clock of this machine: close other programs.\n",
 	      file);
 }
 
-static bool is_flag(const char *argument, const char *a, const char *b)
+static bool wants_help(const char *argument)
 {
-	return !strcmp(argument, a) || !strcmp(argument, b);
+	return !strcmp(argument, "--help") || !strcmp(argument, "-h") || !strcmp(argument, "help");
 }
 
 /* scale BENCH [options]: the options are that bench's. */
@@ -92,7 +92,7 @@ static int run(const struct bench *bench, const struct options *options)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2 || is_flag(argv[1], "--help", "help")) {
+	if (argc < 2 || wants_help(argv[1])) {
 		usage(argc < 2 ? stderr : stdout);
 		return argc < 2 ? EXIT_USAGE : EXIT_OK;
 	}
@@ -101,6 +101,13 @@ int main(int argc, char **argv)
 		return EXIT_OK;
 	}
 	const struct bench *bench = bench_find(argv[1]);
+	if (argv[1][0] == '-') {
+		fprintf(stderr,
+		        "greenbench: \"%s\" stands before the bench; give greenbench NAME "
+		        "[options]\n",
+		        argv[1]);
+		return EXIT_USAGE;
+	}
 	if (!bench) {
 		fprintf(stderr,
 		        "greenbench: there is no bench named \"%s\"; \"greenbench --help\" "

@@ -43,7 +43,7 @@ static const struct option_spec specs[] = {
 	OPTION("count", COUNT, count, 1, 1e12, "N", "operations in one round"),
 	OPTION("capacity", COUNT, capacity, 1, 1000000, "N", "elements the channel holds"),
 	OPTION("size", COUNT, size, 8, 65536, "BYTES", "bytes of one message or body"),
-	OPTION("duration", SECONDS, duration_s, 0.01, 3600, "S", "seconds of one round"),
+	OPTION("duration", SECONDS, duration_s, 0.01, 3600, "S", "seconds of one round, at least"),
 	OPTION("warmup", SECONDS, warmup_s, 0, 3600, "S", "seconds of load before round 1"),
 	OPTION("rounds", COUNT, rounds, 1, ROUNDS_MAX, "N", "rounds (default 5)"),
 	OPTION("how", TEXT, how, 0, 0, "WAY", "which way of doing it, see above"),
@@ -69,7 +69,7 @@ static const struct option_spec specs[] = {
 #define SPECS (sizeof(specs) / sizeof(specs[0]))
 
 /* Every bench has these. */
-static const char common[] = " rounds limit progress json help ";
+static const char common[] = " workers engine rounds duration limit progress json help ";
 
 static bool in_list(const char *list, const char *name, size_t length)
 {
@@ -137,11 +137,26 @@ static int store(struct options *options, const struct option_spec *spec, const 
 	return 0;
 }
 
+/* A bench has no such option; which ones have? */
+static int not_taken(const struct bench *bench, const struct option_spec *spec)
+{
+	const char *before = "";
+	fprintf(stderr, "greenbench: %s does not take --%s, which is for ", bench->name,
+	        spec->name);
+	for (const struct bench *const *other = benches; *other; other++) {
+		if ((*other)->hidden || !accepted(*other, spec))
+			continue;
+		fprintf(stderr, "%s%s", before, (*other)->name);
+		before = ", ";
+	}
+	fprintf(stderr, "; \"greenbench %s --help\" lists its options\n", bench->name);
+	return EXIT_USAGE;
+}
+
 static int unknown(const struct bench *bench, const char *argument)
 {
 	fprintf(stderr,
-	        "greenbench: %s does not take \"%s\"; \"greenbench %s --help\" lists its "
-	        "options\n",
+	        "greenbench: %s: \"%s\" is no option; \"greenbench %s --help\" lists them\n",
 	        bench->name, argument, bench->name);
 	return EXIT_USAGE;
 }
@@ -155,11 +170,13 @@ static int parse_one(struct options *options, const struct bench *bench, int arg
 	const char *name = argument + 2, *equals = strchr(name, '=');
 	const struct option_spec *spec =
 		find_spec(name, equals ? (size_t)(equals - name) : strlen(name));
-	if (!spec || !accepted(bench, spec))
+	if (!spec)
 		return -unknown(bench, argument);
+	if (!accepted(bench, spec))
+		return -not_taken(bench, spec);
 	if (spec->kind == FLAG) {
 		if (equals)
-			return -unknown(bench, argument);
+			return -options_bad(spec->name, "takes no value");
 		return store(options, spec, NULL) ? -EXIT_USAGE : 1;
 	}
 	const char *value = equals ? equals + 1 : argc > 1 ? argv[1] : NULL;

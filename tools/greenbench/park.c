@@ -208,7 +208,7 @@ const struct bench bench_park = {
 		 "page tables, swap), wakes all and counts them.\n"
 		 "--threads: parked at once (default 100k).\n"
 		 "--how: sleep (default; woken by green_cancel), read (of an eventfd), sem.",
-	.accepts = "workers engine threads how",
+	.accepts = "threads how",
 	.examples = "  greenbench park --threads 1000000 --rounds 1\n"
 		    "  greenbench park --how read --threads 10000 --json\n",
 	.run = park_run,

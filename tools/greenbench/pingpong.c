@@ -140,7 +140,7 @@ const struct bench bench_pingpong = {
 		 "nanoseconds a round trip, on one worker and across two.\n"
 		 "--how: same or across (default: both).\n"
 		 "--count: round trips in a round (default 1M, across 50k).",
-	.accepts = "workers engine count how",
+	.accepts = "count how",
 	.examples = "  greenbench pingpong\n"
 		    "  greenbench pingpong --workers 2 --how across --json\n",
 	.run = pingpong_run,

@@ -108,8 +108,16 @@ void result_measure(struct result *result, const char *key, const char *unit, do
 		*measure = (struct measure){ .key = key, .unit = unit };
 		result->measures_count++;
 	}
-	if (measure->count < ROUNDS_MAX)
-		measure->samples[measure->count++] = value;
+	measure->sum += value;
+	measure->passes++;
+}
+
+static void end_round(struct measure *measure)
+{
+	if (measure->passes && measure->count < ROUNDS_MAX)
+		measure->samples[measure->count++] = measure->sum / measure->passes;
+	measure->sum = 0;
+	measure->passes = 0;
 }
 
 /* "value" and its unit for the first measure, the key alone for the others. */
@@ -139,6 +147,8 @@ void result_round(struct result *result)
 	if (result->muted)
 		return;
 	result->round++;
+	for (unsigned i = 0; i < result->measures_count; i++)
+		end_round(&result->measures[i]);
 	if (!result->json)
 		return;
 	progress_clear();

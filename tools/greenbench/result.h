@@ -19,8 +19,10 @@
 struct measure {
 	const char *key;
 	const char *unit;
-	double samples[ROUNDS_MAX];
+	double samples[ROUNDS_MAX]; /* one a round */
 	unsigned count;
+	double sum; /* of the round under way */
+	unsigned passes;
 };
 
 struct result {
@@ -49,7 +51,7 @@ void result_detail(struct result *result, const char *key, double value);
 void result_raw(struct result *result, const char *key, const char *json);
 
 /* A measure of the round under way.  key and unit are constants.  NAN: could
- * not be measured here (null in JSON). */
+ * not be measured here (null in JSON).  More than once a round: their mean. */
 void result_measure(struct result *result, const char *key, const char *unit, double value);
 
 void result_round(struct result *result);

@@ -104,6 +104,18 @@ void run_result_info(struct result *result, const struct green_info *info)
 	result_text(result, "stacks", info->stacks);
 }
 
+/* One pass, or as many as --duration asks for. */
+static int passes(struct run *run, run_round_fn round, void *arg)
+{
+	double seconds = run->timed || run->result.muted ? 0 : run->options->duration_s;
+	int64_t end_ns = green_now() + (int64_t)(seconds * 1e9);
+	int status;
+	do
+		status = round(run, arg);
+	while (!status && seconds > 0 && green_now() < end_ns);
+	return status;
+}
+
 static int one_round(struct run *run, unsigned number, run_round_fn round, void *arg)
 {
 	static char phase[64]; /* read by the watchdog's thread */
@@ -111,10 +123,10 @@ static int one_round(struct run *run, unsigned number, run_round_fn round, void 
 		snprintf(phase, sizeof(phase), "round %u of %u", number, run->rounds);
 	else
 		snprintf(phase, sizeof(phase), "warm-up");
-	watchdog_phase(phase, watchdog_limit_s());
+	watchdog_phase(phase, run->options->duration_s + watchdog_limit_s());
 	progress("%s: %s", run->bench, phase);
 	run->result.muted = number == 0;
-	int status = round(run, arg);
+	int status = passes(run, round, arg);
 	watchdog_phase("clean-up", watchdog_limit_s());
 	if (!status)
 		result_round(&run->result);
@@ -123,6 +135,8 @@ static int one_round(struct run *run, unsigned number, run_round_fn round, void 
 
 int run_rounds(struct run *run, run_round_fn round, void *arg)
 {
+	if (!run->timed && run->options->duration_s > 0)
+		result_number(&run->result, "duration_s", run->options->duration_s);
 	for (unsigned number = 0; number <= run->rounds; number++) {
 		int status = one_round(run, number, round, arg);
 		if (status)

@@ -19,12 +19,14 @@ struct run {
 	struct result result;
 	unsigned workers;
 	unsigned rounds;
+	bool timed;                  /* a pass lasts --duration by itself */
 	int status;                  /* exit status so far */
 	double instructions, cpu_ns; /* when run_mark() was called */
 	int (*body)(struct run *run);
 };
 
-/* What a bench does once a round; 0 or an exit status. */
+/* What a bench does once a round, or over and over until --duration has passed;
+ * 0 or an exit status. */
 typedef int (*run_round_fn)(struct run *run, void *arg);
 
 /* Options of the command line, as the runtime wants them. */

@@ -173,7 +173,7 @@ const struct bench bench_scale = {
 		 "prints operations per second, speed-up, efficiency (speed-up by worker) and\n"
 		 "p99.  echo runs --in-process.  All further options go to that bench:\n"
 		 "greenbench scale BENCH [options]",
-	.accepts = "workers",
+	.accepts = "",
 	.examples = "  greenbench scale echo --connections 256\n"
 		    "  greenbench scale skynet --workers 8 --json\n",
 	.run = scale_run,

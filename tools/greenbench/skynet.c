@@ -186,7 +186,7 @@ const struct bench bench_skynet = {
 		 "leaves: milliseconds for the tree; the sum is checked.\n"
 		 "--threads: leaves (default 1M).\n"
 		 "--how: results by join (default) or through channels (chan).",
-	.accepts = "workers engine threads how",
+	.accepts = "threads how",
 	.examples = "  greenbench skynet --threads 1000000 --workers 1\n"
 		    "  greenbench skynet --how chan --json\n",
 	.run = skynet_run,

@@ -202,7 +202,7 @@ const struct bench bench_spawn = {
 		 "nanoseconds for one to be spawned, run and ended.\n"
 		 "--how: detached, join, or both (default).\n"
 		 "--threads: spawned by each worker in a round (default 1M).",
-	.accepts = "workers engine threads how",
+	.accepts = "threads how",
 	.examples = "  greenbench spawn --workers 1\n"
 		    "  greenbench spawn --how join --threads 100k --json\n",
 	.run = spawn_run,

@@ -112,6 +112,7 @@ static int timer_body(struct run *run)
 		return run_cannot(run, "no memory for the histogram");
 	result_number(&run->result, "threads", (double)timers.threads);
 	result_number(&run->result, "duration_s", seconds);
+	run->timed = true;
 	run_rounds(run, timer_round, NULL);
 	atomic_store_explicit(&timers.stop, true, memory_order_relaxed);
 	green_wg_wait(&timers.left);
@@ -129,7 +130,7 @@ const struct bench bench_timer = {
 	.about = "Green threads that sleep for 1 to 100 ms over and over: CPU time of one wake,\n"
 		 "and how late it comes.\n"
 		 "--threads: sleepers (default 100k).  --duration: of a round (default 1).",
-	.accepts = "workers engine threads duration",
+	.accepts = "threads",
 	.examples = "  greenbench timer --workers 1\n"
 		    "  greenbench timer --threads 1000 --json\n",
 	.run = timer_run,

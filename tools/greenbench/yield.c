@@ -164,7 +164,7 @@ const struct bench bench_yield = {
 	.about = "Green threads on each worker yield in turn: nanoseconds a switch.\n"
 		 "--threads: on each worker; without it 2 and then 1,000 are measured.\n"
 		 "--count: switches on each worker (default 5M).",
-	.accepts = "workers engine threads count",
+	.accepts = "threads count",
 	.examples = "  greenbench yield --workers 1\n"
 		    "  greenbench yield --threads 100 --count 1M --json\n",
 	.run = yield_run,
