@@ -46,8 +46,14 @@ static const char help[] =
 	"  --debug                serve /_spin?ms=N (burns CPU) and /_sleep?ms=N\n"
 	"  --help                 this text\n"
 	"\n"
-	"Prints \"listening on ADDRESS\" when it is ready.  A listening socket is taken\n"
-	"over when LISTEN_PID and LISTEN_FDS name this process and descriptor 3.\n"
+	"Prints \"listening on ADDRESS\" when it is ready.  Longer targets than 4096 bytes\n"
+	"get status 414, longer heads or more than 100 fields 431, longer bodies 413,\n"
+	"slow requests 408.\n"
+	"\n"
+	"LISTEN_PID, LISTEN_FDS  when they name this process: its descriptor 3, a\n"
+	"                        listening socket, is taken over and --listen ignored\n"
+	"GREEN_*                 of the runtime, see man 7 green; GREEN_WORKERS and\n"
+	"                        GREEN_ENGINE override --workers and --engine\n"
 	"\n"
 	"SIGTERM, SIGINT  stop accepting, finish what is in flight, exit; a second one\n"
 	"                 exits at once\n"
@@ -179,6 +185,7 @@ static void set_option(int letter, const char *name, const char *value)
 		fputs(help, stdout);
 		exit(EXIT_SUCCESS);
 	default: /* getopt has said what is wrong */
+		fputs("httpd: see httpd --help\n", stderr);
 		exit(EXIT_USAGE);
 	}
 }
