@@ -169,9 +169,11 @@ struct green_attr {
 };
 
 /* Starts fn(arg) as a detached green thread.  Returns 0, -EAGAIN at
- * threads_max, -ENOMEM, -ENXIO outside green_run() (before green_init() or
- * after the run has ended), -EOWNERDEAD in a forked child.  Never switches.
- * Any thread may call it while green_run() is under way. */
+ * threads_max, -ENOMEM, -ENXIO outside green_run() (before green_init(), after
+ * the run, and in OS threads from when the run's first function has returned),
+ * -EOWNERDEAD in a forked child.  Never switches.  Any thread may call it while
+ * green_run() is under way.  What green threads spawn while a run ends is born
+ * cancelled: one that always spawns another keeps the run from ending. */
 int green_go(green_fn fn, void *arg);
 
 /* As green_go(), with attributes (NULL: none), and joinable unless they say

@@ -59,11 +59,17 @@ static int count_in(struct worker *w)
 		                      memory_order_release);
 		return 0;
 	}
-	/* Sequentially consistent: see runtime_check_drained(). */
-	if (likely(!(atomic_fetch_add_explicit(&rt.spawned_outside, 1, memory_order_seq_cst) &
-	             SPAWNS_CLOSED)))
-		return 0;
-	atomic_fetch_sub_explicit(&rt.spawned_outside, 1, memory_order_seq_cst);
+	/* A run that is ending takes no more from outside, or an OS thread that
+	 * spawns without pause could keep it from ending.  Who has not seen that yet
+	 * is counted, or finds the count closed; sequentially consistent: see
+	 * runtime_check_drained(). */
+	if (likely(!atomic_load_explicit(&rt.draining, memory_order_relaxed))) {
+		if (likely(!(atomic_fetch_add_explicit(&rt.spawned_outside, 1,
+		                                       memory_order_seq_cst) &
+		             SPAWNS_CLOSED)))
+			return 0;
+		atomic_fetch_sub_explicit(&rt.spawned_outside, 1, memory_order_seq_cst);
+	}
 	if (rt.count_exactly)
 		atomic_fetch_sub_explicit(&rt.alive_exact, 1, memory_order_relaxed);
 	return -ENXIO;

@@ -215,15 +215,12 @@ static void *count_ran(void *arg)
 
 static void *spawn_always(void *arg)
 {
-	struct rng rng = rng_seed((uintptr_t)arg);
-
 	while (!atomic_load(&outside.stop)) {
 		int r = green_go(count_ran, NULL);
 		if (r == 0)
 			atomic_fetch_add(&outside.started, 1);
 		else if (CHECK_EQ(r, -ENXIO))
 			atomic_fetch_add(&outside.refused, 1);
-		usleep(rng_below(&rng, 100)); /* or a run would never end */
 	}
 	return arg;
 }
@@ -235,14 +232,60 @@ TEST(spawned_around_the_end_of_runs)
 	pthread_t threads[2];
 
 	CHECK_EQ(green_init(NULL), 0);
-	for (uintptr_t i = 0; i < 2; i++)
-		threads[i] = start_os(spawn_always, (void *)i);
+	for (int i = 0; i < 2; i++)
+		threads[i] = start_os(spawn_always, NULL);
 	for (unsigned run = 0; run < scaled(200); run++)
 		CHECK_EQ(green_run(nothing, NULL, NULL), 0);
 	atomic_store(&outside.stop, true);
 	for (int i = 0; i < 2; i++)
 		join_os(threads[i]);
 	CHECK_EQ(atomic_load(&outside.ran), atomic_load(&outside.started));
+	CHECK_EQ(green_fini(), 0);
+}
+
+/* A run that ends while an OS thread spawns without pause refuses it, long before
+ * the last green thread is gone: here that one waits for the refusal. */
+static _Atomic int refusal;
+
+static void *spawn_until_refused(void *arg)
+{
+	int r;
+
+	do
+		r = green_go(nothing, NULL);
+	while (r == 0 || r == -EAGAIN);
+	atomic_store(&refusal, r);
+	return arg;
+}
+
+static void *outlast_the_spawner(void *arg)
+{
+	struct green_shield shield;
+
+	green_shield_begin(&shield);
+	WAIT_FOR(atomic_load(&refusal) != 0);
+	green_shield_end(&shield);
+	return arg;
+}
+
+static void *leave_a_spawner(void *os)
+{
+	CHECK_EQ(green_go(outlast_the_spawner, NULL), 0);
+	*(pthread_t *)os = start_os(spawn_until_refused, NULL);
+	green_sleep(GREEN_MS(5));
+	return NULL;
+}
+
+TEST(an_ending_run_takes_no_more_from_outside)
+{
+	pthread_t os;
+
+	for (int i = 0; i < 20; i++) {
+		atomic_store(&refusal, 0);
+		CHECK_EQ(green_run(leave_a_spawner, &os, NULL), 0);
+		join_os(os);
+		CHECK_EQ(atomic_load(&refusal), -ENXIO);
+	}
 	CHECK_EQ(green_fini(), 0);
 }
 
