@@ -107,8 +107,10 @@ const char *green_error(void);
  * Returns 0; -EBUSY when a run is under way; -EDEADLK when every green thread
  * waits for something that can never happen: no I/O, timer, offload or other
  * OS thread is left that could wake one (a report of who waits for what is
- * written to standard error, then all are cancelled); -EAGAIN, -ENOMEM,
- * -EMFILE when the workers cannot be started (nothing was run); -EOWNERDEAD
+ * written to standard error, then all are cancelled; those that wait even so,
+ * in a shield, are given up: they never run again, their handles are stale, what
+ * they held stays held, their stacks are kept until green_fini()); -EAGAIN,
+ * -ENOMEM, -EMFILE when the workers cannot be started (nothing was run); -EOWNERDEAD
  * in a forked child; -EPERM from a green thread.  OS threads only. */
 int green_run(void *(*fn)(void *), void *arg, void **result);
 

@@ -110,6 +110,13 @@ bool park_claim(struct park_ticket ticket, enum wake_reason reason)
 	return claim(ticket, reason, 0, &was);
 }
 
+bool park_abandon(struct gt *gt)
+{
+	uint64_t word = atomic_load_explicit(&gt->park, memory_order_acquire);
+
+	return waiting(word) && park_claim((struct park_ticket){ gt, word & SEQ_MASK }, WAKE_NONE);
+}
+
 /* Its word has become SAVED and DONE by the caller's hand.  kind is what it was
  * before: an OS thread may have seen DONE without being called, and its
  * descriptor may be somebody else's by now. */

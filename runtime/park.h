@@ -126,6 +126,10 @@ bool park_abort(struct park_ticket ticket);
 bool park_claim(struct park_ticket ticket, enum wake_reason reason);
 void park_finish(struct gt *gt);
 
+/* Ends the wait of a parked thread for good: nobody can wake it any more.  False
+ * when it is not parked, or somebody has claimed it. */
+bool park_abandon(struct gt *gt);
+
 /* Both at once: true if the caller was the one waker. */
 bool park_wake(struct park_ticket ticket, enum wake_reason reason);
 

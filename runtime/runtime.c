@@ -498,6 +498,8 @@ static int run_as_worker(void *pc)
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
 	workers_join(1, rt.workers_count);
 	worker_leave(worker_at(0));
+	if (unlikely(sched_alive() > 0))
+		runtime_abandon();
 	return r < 0 ? r : 0;
 }
 

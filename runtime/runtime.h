@@ -17,6 +17,10 @@ void runtime_stop_workers(void);
 /* Cancels every green thread alive, and those to come in this run. */
 void runtime_cancel_all(void);
 
+/* The run has been given up with green threads alive that can never go on: they
+ * are forgotten.  No worker runs. */
+void runtime_abandon(void);
+
 /* A green thread's function returned in a forked child: says so and _exits. */
 _Noreturn void fork_child_returned(void);
 

@@ -285,6 +285,31 @@ void runtime_check_drained(void)
 		runtime_stop_workers();
 }
 
+/* What waits for it may outlive it (a semaphore of the program): the tickets there
+ * are void.  Its stack stays as it is, for there may be pointers into it, and in
+ * use until green_fini(), also for threads_max. */
+static void abandon(struct gt *gt)
+{
+	struct worker *w = worker_at(0);
+
+	if (gt->ext && gt->ext->serial)
+		serial_leave(gt->ext->serial);
+	gt->stack = STACK_NONE;
+	gt_free(NULL, gt);
+	atomic_store_explicit(&w->ended, atomic_load_explicit(&w->ended, memory_order_relaxed) + 1,
+	                      memory_order_release);
+}
+
+void runtime_abandon(void)
+{
+	for (uint32_t i = 1; i < gt_high(); i++) {
+		struct gt *gt = gt_at(i);
+		uint64_t id = atomic_load_explicit(&gt->id, memory_order_acquire);
+		if ((id & GT_LIVE) && !(id & GT_FOREIGN) && park_abandon(gt))
+			abandon(gt);
+	}
+}
+
 /* Everything that a thread's end owes others.  Returns a thread that goes on
  * on this stack, or does not return. */
 static struct gt *spawn_ended(struct gt *self, void *result)

@@ -147,6 +147,68 @@ TEST(shielded_waits)
 	CHECK_HAS(deadlock_of(wait_in_a_shield, NULL), "semaphore");
 }
 
+/* The next run knows nothing of those that were beyond help. */
+static green_t lost[3];
+static struct green_serial *group;
+
+static void *wait_in_many_shields(void *arg)
+{
+	struct green_attr attr = { .name = "lost", .serial = group = green_serial_new() };
+
+	for (int i = 0; i < 3; i++)
+		lost[i] = start_with(i ? &attr : NULL, wait_in_a_shield, NULL);
+	wait_in_a_shield(arg);
+	return arg;
+}
+
+static void *take_one(void *arg)
+{
+	CHECK_EQ(green_sem_wait(&sem), 0);
+	return arg;
+}
+
+static void *yield_once(void *arg)
+{
+	green_yield();
+	return arg;
+}
+
+static void *go_on_as_usual(void *arg)
+{
+	struct green_info info;
+	green_t taker = start_green(take_one, NULL);
+
+	CHECK_EQ(green_info(&info), 0);
+	CHECK_EQ(info.threads, 2);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(green_join(lost[i], NULL), -ESRCH);
+		CHECK_EQ(green_cancel(lost[i]), -ESRCH);
+	}
+	/* The lost ones stand before the taker in the semaphore's queue. */
+	green_yield();
+	green_sem_post(&sem);
+	join_green(taker);
+	for (int i = 0; i < 1000; i++)
+		join_green(start_green(yield_once, NULL));
+	return arg;
+}
+
+TEST(the_run_after_shielded_waits)
+{
+	struct green_info info;
+
+	for (int i = 0; i < 3; i++) {
+		deadlock_of(wait_in_many_shields, NULL);
+		CHECK_EQ(green_info(&info), 0);
+		CHECK_EQ(info.threads, 0);
+		CHECK_EQ(info.stacks_used, 4 * (size_t)(i + 1)); /* until green_fini() */
+		green_serial_free(group);
+		CHECK_EQ(green_run(go_on_as_usual, NULL, NULL), 0);
+	}
+	CHECK_EQ(green_fini(), 0);
+	CHECK_EQ(green_run(go_on_as_usual, NULL, NULL), 0);
+}
+
 static void *join_one_another(void *arg)
 {
 	_Atomic green_t *threads = arg;
