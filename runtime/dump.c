@@ -88,8 +88,8 @@ RACY static bool look(uint32_t index, struct view *v)
 	v->object = atomic_load_explicit(&gt->wait_obj, memory_order_relaxed);
 	v->wait_pc = atomic_load_explicit(&gt->wait_pc, memory_order_relaxed);
 	v->since = atomic_load_explicit(&gt->since_ns, memory_order_relaxed);
-	v->spawn_pc = gt->spawn_pc;
-	v->fn = (void *)(uintptr_t)gt->fn;
+	v->spawn_pc = gt_origin(gt);
+	v->fn = gt_function(gt);
 	v->migratable = v->id & GT_MIGRATABLE;
 	v->name[0] = 0;
 	struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_acquire);
@@ -253,7 +253,7 @@ static void dump_thread(struct dump *d, const struct view *v, bool still)
 	if (v->id & GT_CANCELLED)
 		put(d, ", cancelled");
 	put(d, ", spawned at ");
-	put_place(d, v->spawn_pc);
+	put(d, v->spawn_pc ? text_of(d, v->spawn_pc, false) : "green_serve");
 	put(d, "\n");
 }
 

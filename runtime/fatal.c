@@ -23,10 +23,19 @@ void fatal_report_thread(struct report *r, struct symbols *s, const struct gt *g
 	report_str(r, " ");
 	if (ext && ext->name[0])
 		report_quoted(r, ext->name, sizeof(ext->name));
-	else if (symbol_name(s, (const void *)(uintptr_t)gt->fn, name, sizeof(name)))
+	else if (symbol_name(s, gt_function(gt), name, sizeof(name)))
 		report_quoted(r, name, sizeof(name));
 	else
-		report_hex(r, (const void *)(uintptr_t)gt->fn);
+		report_hex(r, gt_function(gt));
+}
+
+void fatal_report_origin(struct report *r, struct symbols *s, const struct gt *gt)
+{
+	report_str(r, "spawned at ");
+	if (gt_origin(gt))
+		symbol_report(s, r, gt_origin(gt), true);
+	else
+		report_str(r, "green_serve");
 }
 
 /* Whom it happened to. */
@@ -45,8 +54,8 @@ static void report_caller(struct report *r, struct symbols *s)
 	if (gt) {
 		report_str(r, ", in ");
 		fatal_report_thread(r, s, gt);
-		report_str(r, ", spawned at ");
-		symbol_report(s, r, gt->spawn_pc, true);
+		report_str(r, ", ");
+		fatal_report_origin(r, s, gt);
 	}
 	report_str(r, "\n");
 }

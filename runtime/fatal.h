@@ -21,5 +21,7 @@ _Noreturn void fatal_lost_fd(struct worker *w);
 
 /* Writes 'green thread 67108866 "name"': the name, or its function's symbol. */
 void fatal_report_thread(struct report *r, struct symbols *s, const struct gt *gt);
+/* "spawned at" and the place. */
+void fatal_report_origin(struct report *r, struct symbols *s, const struct gt *gt);
 
 #endif

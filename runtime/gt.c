@@ -16,6 +16,9 @@
 #define SPARES_MAX 32  /* magazines a worker keeps: warm, and its own (256 KiB) */
 #define MAGAZINE 64    /* descriptors moved between a cache and the table at once */
 
+/* What reports read may be changing: they get one value or the other. */
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+
 struct gt *gt_table;
 
 /* Free descriptors are kept in magazines, lists of up to MAGAZINE, so that a
@@ -353,23 +356,37 @@ struct gt_ext *gt_ext(struct gt *gt)
 	return ext;
 }
 
+RACY void *gt_function(const struct gt *gt)
+{
+	const volatile struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_acquire);
+	green_fn fn = ext ? ext->user_fn : NULL;
+
+	if (gt_kind(gt) & GT_KIND_HANDLER)
+		return gt->spawn_pc;
+	return (void *)(uintptr_t)(fn ? fn : gt->fn);
+}
+
+void *gt_origin(const struct gt *gt)
+{
+	return gt_kind(gt) & GT_KIND_HANDLER ? NULL : gt->spawn_pc;
+}
+
 /* Of a thread that may be ending meanwhile, or be another one by now: a name in
  * a report may be wrong then.  Memory is type-stable. */
-__attribute__((no_sanitize("thread"), noinline)) static void *peek(const struct gt *gt, char *name)
+RACY static void copy_name(const struct gt *gt, char *name)
 {
 	const volatile struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_acquire);
 
 	for (size_t i = 0; ext && i < sizeof(ext->name) - 1; i++)
 		name[i] = ext->name[i];
-	return (void *)(uintptr_t)gt->fn;
 }
 
 void gt_name(const struct gt *gt, char *buf, size_t size)
 {
 	char name[sizeof(((struct gt_ext *)0)->name)] = "";
-	void *fn = peek(gt, name);
 	struct symbols symbols;
 
+	copy_name(gt, name);
 	if (name[0]) {
 		snprintf(buf, size, "%s", name);
 		return;
@@ -378,6 +395,7 @@ void gt_name(const struct gt *gt, char *buf, size_t size)
 		snprintf(buf, size, "OS thread");
 		return;
 	}
+	void *fn = gt_function(gt);
 	symbols_begin(&symbols);
 	if (!symbol_name(&symbols, fn, buf, size))
 		snprintf(buf, size, "fn %p", fn);

@@ -38,6 +38,7 @@ enum {
 enum {
 	GT_KIND_FOREIGN = 1u << 0,
 	GT_KIND_MIGRATABLE = 1u << 1,
+	GT_KIND_HANDLER = 1u << 2, /* of green_serve(): spawn_pc is the user's function */
 };
 
 enum gt_state { /* for reports only; the truth is the park word and the queues */
@@ -75,6 +76,7 @@ struct gt_ext {
 	unsigned shield;     /* depth of green_shield_begin() */
 	struct green_serial *serial;
 	void *pool;       /* green_pool this is a member of */
+	green_fn user_fn; /* to report instead of gt.fn; NULL: that one */
 	uint64_t sigmask; /* for interception */
 	void *vec;        /* vector state, when switched by switch_full() */
 };
@@ -170,6 +172,11 @@ void gt_table_unlock(void);
 
 /* Highest index ever handed out + 1: bound for walks over the table. */
 uint32_t gt_high(void);
+
+/* For reports, in a signal handler too: the function of the user that it runs, and
+ * the code address of the spawn (NULL: green_serve() started it). */
+void *gt_function(const struct gt *gt);
+void *gt_origin(const struct gt *gt);
 
 /* Name, or symbol of the function, for reports: reads the symbol table anew. */
 void gt_name(const struct gt *gt, char *buf, size_t size);

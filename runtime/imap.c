@@ -114,7 +114,7 @@ static int item_start(green_imap_t *imap, void *pc)
 {
 	struct item *item = imap->pending;
 	/* Waits for a place only if there is nothing else to wait for. */
-	int error = pool_start(imap->pool, item_main, item, !imap->first, pc);
+	int error = pool_start(imap->pool, item_main, item, imap->fn, !imap->first, pc);
 	if (error)
 		return error;
 	imap->pending = NULL;

@@ -78,8 +78,8 @@ static void report_who(struct report *r, struct symbols *s, const struct overflo
 	              : kind == OVERFLOW_BIG_FRAME ? " entered a frame larger than what was left\n"
 	                                           : " ran out of its stack\n");
 	report_stack(r, o);
-	report_str(r, "  spawned at ");
-	symbol_report(s, r, o->gt->spawn_pc, true);
+	report_str(r, "  ");
+	fatal_report_origin(r, s, o->gt);
 	report_str(r, "\n  running ");
 	symbol_report(s, r, (const void *)o->regs.pc, false);
 	report_str(r, "\n");

@@ -117,7 +117,8 @@ static void *member_main(void *arg)
 }
 
 /* The caller has a place; m: a spare record or NULL. */
-static int member_start(green_pool_t *pool, struct member *m, green_fn fn, void *arg, void *pc)
+static int member_start(green_pool_t *pool, struct member *m, green_fn fn, void *arg,
+                        green_fn user_fn, void *pc)
 {
 	if (!m)
 		m = malloc(sizeof(*m));
@@ -133,6 +134,7 @@ static int member_start(green_pool_t *pool, struct member *m, green_fn fn, void 
 		.worker = -1,
 		.detached = true,
 		.pool = pool,
+		.user_fn = user_fn,
 	};
 	int error = sched_spawn(&spawn, NULL);
 	if (error)
@@ -140,7 +142,7 @@ static int member_start(green_pool_t *pool, struct member *m, green_fn fn, void 
 	return error;
 }
 
-int pool_start(green_pool_t *pool, green_fn fn, void *arg, bool wait, void *pc)
+int pool_start(green_pool_t *pool, green_fn fn, void *arg, green_fn user_fn, bool wait, void *pc)
 {
 	struct gt *self = park_self();
 	spin_lock(&pool->lock);
@@ -150,7 +152,7 @@ int pool_start(green_pool_t *pool, green_fn fn, void *arg, bool wait, void *pc)
 		if (m)
 			pool->spare = m->next;
 		spin_unlock(&pool->lock);
-		return member_start(pool, m, fn, arg, pc);
+		return member_start(pool, m, fn, arg, user_fn, pc);
 	}
 	if (is_member(pool, self)) {
 		spin_unlock(&pool->lock);
@@ -164,7 +166,7 @@ int pool_start(green_pool_t *pool, green_fn fn, void *arg, bool wait, void *pc)
 	count_add(&pool->waiting, 1); /* until place_hand_over() */
 	int error = wait_in(&pool->lock, &pool->spawners, self, PARK_POOL, pool, pc);
 	if (!error)
-		return member_start(pool, NULL, fn, arg, pc);
+		return member_start(pool, NULL, fn, arg, user_fn, pc);
 	spin_lock(&pool->lock);
 	count_add(&pool->waiting, (size_t)-1);
 	spin_unlock(&pool->lock);
@@ -173,7 +175,7 @@ int pool_start(green_pool_t *pool, green_fn fn, void *arg, bool wait, void *pc)
 
 int green_pool_spawn(green_pool_t *pool, green_fn fn, void *arg)
 {
-	return fn ? pool_start(pool, fn, arg, true, PARK_PC) : -EINVAL;
+	return fn ? pool_start(pool, fn, arg, fn, true, PARK_PC) : -EINVAL;
 }
 
 static int pool_wait(green_pool_t *pool, void *pc)

@@ -295,7 +295,8 @@ static bool start_handler(struct green_serve *s, int fd)
 				               .attr = &s->attr,
 				               .pc = (void *)(uintptr_t)s->handler,
 				               .worker = (int)c->worker,
-				               .detached = true };
+				               .detached = true,
+				               .handler = true };
 			if (likely(sched_spawn(&spawn, NULL) == 0))
 				return true;
 			connection_end(c, false);
@@ -398,7 +399,7 @@ static void *acceptor(void *arg)
 }
 
 /* 0, or -errno when not even one could be started. */
-static int start_acceptors(struct green_serve *s, unsigned count)
+static int start_acceptors(struct green_serve *s, unsigned count, void *pc)
 {
 	struct green_attr attr = { .name = "green_serve" };
 	unsigned started = 0;
@@ -408,7 +409,7 @@ static int start_acceptors(struct green_serve *s, unsigned count)
 		struct spawn spawn = { .fn = acceptor,
 			               .arg = s,
 			               .attr = &attr,
-			               .pc = (void *)(uintptr_t)s->handler,
+			               .pc = pc,
 			               .worker = (int)i,
 			               .detached = true,
 			               .pinned = true };
@@ -492,6 +493,7 @@ static void end_all(struct green_serve *s)
 int green_serve(int fd, green_serve_fn handler, void *arg,
                 const struct green_serve_options *options)
 {
+	void *pc = PARK_PC;
 	bool internet = false;
 
 	if (!gt_self())
@@ -505,7 +507,7 @@ int green_serve(int fd, green_serve_fn handler, void *arg,
 	if (!s)
 		return -ENOMEM;
 	s->nodelay = internet && !(options && options->no_nodelay);
-	r = start_acceptors(s, acceptors_for(fd));
+	r = start_acceptors(s, acceptors_for(fd), pc);
 	if (r == 0) {
 		r = green_wg_wait(&s->running);
 		if (r < 0)

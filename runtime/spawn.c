@@ -155,11 +155,12 @@ static int fill_ext(struct gt *gt, const struct spawn *s)
 
 	if (attr && attr->name && set_name(gt, attr->name) < 0)
 		return -ENOMEM;
-	if (s->pool || (attr && attr->serial)) {
+	if (s->pool || s->user_fn || (attr && attr->serial)) {
 		struct gt_ext *ext = gt_ext(gt);
 		if (!ext)
 			return -ENOMEM;
 		ext->pool = s->pool;
+		ext->user_fn = s->user_fn;
 		if (attr && attr->serial) {
 			serial_join(attr->serial);
 			ext->serial = attr->serial;
@@ -204,7 +205,8 @@ int sched_spawn(const struct spawn *s, green_t *thread)
 	gt->fn = s->fn;
 	gt->arg = s->arg;
 	gt->spawn_pc = s->pc;
-	gt_set_kind(gt, attr && attr->migratable ? GT_KIND_MIGRATABLE : 0);
+	gt_set_kind(gt, (attr && attr->migratable ? GT_KIND_MIGRATABLE : 0) |
+	                        (s->handler ? GT_KIND_HANDLER : 0));
 	atomic_store_explicit(&gt->state, GT_FRESH, memory_order_relaxed);
 	if (unlikely((r = fill_ext(gt, s)) < 0 || (r = count_in(w)) < 0)) {
 		undo(w, gt, (unsigned)class);

@@ -161,8 +161,10 @@ struct spawn {
 	int worker;                    /* send it there to start; -1: anywhere */
 	bool pinned;                   /* only that worker may start it */
 	bool detached;
-	bool system; /* the runtime's own: not counted as alive */
-	void *pool;  /* green_pool it is a member of */
+	bool system;      /* the runtime's own: not counted as alive */
+	void *pool;       /* green_pool it is a member of */
+	green_fn user_fn; /* to report instead of fn; NULL: that one */
+	bool handler;     /* pc is the user's function, to report instead of fn */
 };
 /* Threads spawned since green_init(). */
 uint64_t sched_spawned(void);

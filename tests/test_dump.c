@@ -8,6 +8,7 @@
 #include "dump.h"
 #include "report.h"
 #include "symbol.h"
+#include "sync.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -114,6 +115,83 @@ GREEN_TEST(each_thread_has_its_line)
 	CHECK_EQ(green_cancel(threads[0]), 0);
 	for (int i = 1; i < 4; i++)
 		join_green(threads[i]);
+}
+
+/* Threads that begin in a function of the runtime's are shown by the user's. */
+static void *pool_worker(void *arg)
+{
+	green_sem_wait(&never);
+	return arg;
+}
+
+static void *mapped_item(void *arg)
+{
+	green_sem_wait(&never);
+	return arg;
+}
+
+static int one_item(void *left, void **item)
+{
+	*item = NULL;
+	return (*(int *)left)-- > 0;
+}
+
+static void *ask_for_result(void *imap)
+{
+	CHECK_EQ(green_imap_next(imap, NULL), 1);
+	return NULL;
+}
+
+static void connection(int fd, void *arg)
+{
+	(void)fd, (void)arg;
+	green_sem_wait(&never);
+}
+
+static void *serve_one(void *fd)
+{
+	CHECK_EQ(green_serve((int)(intptr_t)fd, connection, NULL, NULL), -ECANCELED);
+	return NULL;
+}
+
+static void await_waiters(unsigned n)
+{
+	while (list_length(&never.lock, &never.waiters) < n)
+		green_sleep(GREEN_MS(1));
+}
+
+GREEN_TEST(the_users_function_is_shown)
+{
+	int items = 1, fd = green_listen("127.0.0.1:0", 0);
+	char address[40];
+
+	green_pool_t *pool = green_pool_new(2);
+	green_imap_t *imap = green_pool_imap(pool, mapped_item, one_item, &items);
+	CHECK_EQ(green_pool_spawn(pool, pool_worker, NULL), 0);
+	green_t asker = start_green(ask_for_result, imap);
+	green_t server = start_green(serve_one, (void *)(intptr_t)fd);
+	snprintf(address, sizeof(address), "127.0.0.1:%d", green_port(fd));
+	int client = green_connect_host(address);
+	CHECK_GE(client, 0);
+	await_waiters(3);
+
+	const char *text = dump();
+	CHECK_HAS(line_with(text, "\"pool_worker\""), "spawned at the_users_function_is_shown");
+	CHECK_HAS(line_with(text, "\"mapped_item\""), "spawned at ask_for_result");
+	CHECK_HAS(line_with(text, "\"connection\""), "spawned at green_serve");
+	CHECK_HAS(line_with(text, "\"green_serve\""), "spawned at serve_one");
+	CHECK(!strstr(text, "member_main") && !strstr(text, "item_main"));
+
+	for (int i = 0; i < 3; i++)
+		green_sem_post(&never);
+	join_green(asker);
+	green_pool_waitall(pool);
+	green_imap_delete(imap);
+	green_pool_delete(pool);
+	green_cancel(server);
+	join_green(server);
+	green_close(client);
+	green_close(fd);
 }
 
 GREEN_TEST(names_cannot_forge_lines)
