@@ -21,8 +21,11 @@
  *              deadline scope has passed.  Calls that say "shielded" do not.
  *   Time       Durations and deadlines are nanoseconds of CLOCK_MONOTONIC.
  *   Fork       A child made by fork() has no runtime: its calls behave as
- *              outside a runtime, and those that need one return -EOWNERDEAD.
- *              exec and _exit work.
+ *              outside a runtime, those that need one return -EOWNERDEAD, and
+ *              the parent's handles are stale (-ESRCH).  exec and _exit work.
+ *              What other threads were using in the parent (a mutex, channel,
+ *              pool or server) may be in any state, locked for ever too: the
+ *              child keeps away from it.
  */
 #ifndef GREEN_H
 #define GREEN_H

@@ -32,6 +32,7 @@ static struct {
 	uint32_t dumped;       /* entries that a core shall contain */
 	uint32_t magazines;
 	uint32_t singles; /* given back by OS threads */
+	bool orphaned;    /* a forked child: nobody runs the threads in it */
 	struct spin ext_lock;
 	struct gt_ext *ext_free;
 } table;
@@ -68,6 +69,11 @@ void gt_table_unlock(void)
 {
 	spin_unlock(&table.ext_lock);
 	spin_unlock(&table.lock);
+}
+
+void gt_table_orphan(void)
+{
+	table.orphaned = true;
 }
 
 uint32_t gt_high(void)
@@ -292,7 +298,7 @@ struct gt *gt_find(green_t handle)
 
 struct gt *gt_lookup(green_t handle)
 {
-	struct gt *gt = gt_find(handle);
+	struct gt *gt = table.orphaned ? NULL : gt_find(handle);
 
 	return gt && !gt_has(gt, GT_FOREIGN) ? gt : NULL;
 }

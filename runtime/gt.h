@@ -169,6 +169,8 @@ struct gt_ext *gt_ext(struct gt *gt);
 /* Around fork(). */
 void gt_table_lock(void);
 void gt_table_unlock(void);
+/* In a forked child: all handles are stale. */
+void gt_table_orphan(void);
 
 /* Highest index ever handed out + 1: bound for walks over the table. */
 uint32_t gt_high(void);

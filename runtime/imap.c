@@ -13,6 +13,7 @@
  */
 #include "mutex.h"
 #include "pool.h"
+#include "runtime.h"
 #include "waiter.h"
 
 #include <errno.h>
@@ -68,6 +69,8 @@ static void *item_main(void *arg)
 	green_imap_t *imap = item->imap;
 	struct green_waiter *w = NULL;
 	item->value = imap->fn(item->value);
+	if (unlikely(runtime_forked()))
+		return NULL;
 	spin_lock(&imap->lock);
 	item->done = true;
 	if (imap->awaited == item)

@@ -19,6 +19,13 @@ static struct {
 	unsigned count;
 } buffers;
 
+void io_buffer_forked(void)
+{
+	buffers.free = NULL;
+	buffers.count = 0;
+	spin_unlock(&buffers.lock);
+}
+
 void *io_buffer_get(void)
 {
 	long error;

@@ -13,4 +13,7 @@
 void *io_buffer_get(void);        /* NULL: no memory; contents undefined */
 void io_buffer_put(void *buffer); /* NULL is ignored */
 
+/* In a forked child: begins anew (another thread may have been changing it). */
+void io_buffer_forked(void);
+
 #endif

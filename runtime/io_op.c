@@ -78,6 +78,12 @@ static void give_common(struct io_op **list, unsigned count)
 	spin_unlock(&common.lock);
 }
 
+void io_op_forked(void)
+{
+	common.free = NULL;
+	spin_unlock(&common.lock);
+}
+
 static struct io_op *get_foreign(void)
 {
 	struct io_op *list = NULL;

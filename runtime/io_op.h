@@ -60,6 +60,9 @@ _Static_assert(sizeof(struct io_op) <= 128, "an operation is two cache lines");
 struct io_op *io_op_get(void); /* NULL: no memory */
 void io_op_put(struct io_op *op);
 
+/* In a forked child: the pool begins anew. */
+void io_op_forked(void);
+
 /* Gives a worker's free records to the others (a worker that ends). */
 void io_op_flush(struct worker *w);
 

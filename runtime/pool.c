@@ -8,6 +8,7 @@
  * are free places nobody waits.
  */
 #include "pool.h"
+#include "runtime.h"
 
 #include "waiter.h"
 #include "worker.h"
@@ -112,6 +113,8 @@ static void *member_main(void *arg)
 {
 	struct member *m = arg;
 	m->fn(m->arg);
+	if (unlikely(runtime_forked())) /* the pool is the parent's */
+		return NULL;
 	place_end(m->pool, m);
 	return NULL;
 }

@@ -8,6 +8,8 @@
 #include "fault.h"
 #include "fdtab.h"
 #include "feature.h"
+#include "io_buffer.h"
+#include "io_op.h"
 #include "offload.h"
 #include "options.h"
 #include "scheduler.h"
@@ -216,14 +218,20 @@ static bool fall_back(int error)
 	return true;
 }
 
+/* A lock that another thread holds at the moment of a fork is never let go in the
+ * child.  So those that a child without a runtime may want are held by the forking
+ * thread (green_init() and fini, descriptors) or made anew (pools of records); it
+ * has no use for the others: those of workers, of stacks, of operations. */
 static void fork_prepare(void)
 {
+	pthread_mutex_lock(&life.lock);
 	gt_table_lock();
 }
 
 static void fork_parent(void)
 {
 	gt_table_unlock();
+	pthread_mutex_unlock(&life.lock);
 }
 
 /* Only the forking thread is left, on whatever stack it is.  It has no
@@ -231,10 +239,15 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	gt_table_unlock();
+	pthread_mutex_unlock(&life.lock);
 	waiter_forked();
+	io_op_forked();
+	io_buffer_forked();
 	worker_set_self(NULL);
-	if (atomic_load_explicit(&rt.state, memory_order_relaxed) != RUNTIME_NONE)
-		atomic_store_explicit(&rt.state, RUNTIME_FORKED, memory_order_relaxed);
+	if (atomic_load_explicit(&rt.state, memory_order_relaxed) == RUNTIME_NONE)
+		return;
+	atomic_store_explicit(&rt.state, RUNTIME_FORKED, memory_order_relaxed);
+	gt_table_orphan();
 }
 
 _Noreturn void fork_child_returned(void)

@@ -5,8 +5,13 @@
 #ifndef RUNTIME_H
 #define RUNTIME_H
 
+#include <stdbool.h>
+
 /* 0 inside green_run(); -ENXIO or -EOWNERDEAD (forked child) elsewhere. */
 int runtime_usable(void);
+
+/* Is this a forked child, in which nobody runs green threads? */
+bool runtime_forked(void);
 
 /* Stops the workers if the run is ending and nobody is alive.  Any thread. */
 void runtime_check_drained(void);

@@ -10,6 +10,7 @@
  */
 #include "scheduler.h"
 #include "arch/switch.h"
+#include "runtime.h"
 #include "sanitizer.h"
 
 #include <errno.h>
@@ -53,10 +54,16 @@ int64_t sched_now(void)
 /* An OS thread touches a worker for the sake of a green thread: as soon as that
  * one can run, everything may end, green_fini() included, which waits for such
  * visitors.  (What workers do ends before they do.) */
-static void visit(const struct worker *self)
+static bool visit(const struct worker *self)
 {
-	if (unlikely(!self))
-		atomic_fetch_add_explicit(&rt.visitors, 1, memory_order_seq_cst);
+	if (likely(self))
+		return true;
+	/* The child of a fork has the parent's threads in its memory, and nobody to
+	 * run them; who held a worker's lock is not there either. */
+	if (unlikely(runtime_forked()))
+		return false;
+	atomic_fetch_add_explicit(&rt.visitors, 1, memory_order_seq_cst);
+	return true;
 }
 
 static void depart(const struct worker *self)
@@ -104,7 +111,8 @@ void sched_ready(struct gt *gt)
 {
 	struct worker *w = worker_self();
 
-	visit(w);
+	if (unlikely(!visit(w)))
+		return;
 	struct worker *target = worker_at(atomic_load_explicit(&gt->worker, memory_order_relaxed));
 
 	atomic_store_explicit(&gt->state, GT_READY, memory_order_relaxed);
@@ -128,7 +136,8 @@ void sched_start(struct gt *gt, int target, bool pinned)
 	struct worker *w = worker_self();
 	struct worker *to = target >= 0 ? worker_at((unsigned)target) : w;
 
-	visit(w);
+	if (unlikely(!visit(w)))
+		return;
 	if (!to) /* an OS thread, and it does not care */
 		to = worker_at(sched_least_loaded());
 	atomic_store_explicit(&gt->worker, to->id, memory_order_relaxed);
@@ -171,7 +180,8 @@ void sched_attention(struct gt *gt)
 {
 	struct worker *w = worker_self();
 
-	visit(w);
+	if (unlikely(!visit(w)))
+		return;
 	struct worker *target = worker_at(atomic_load_explicit(&gt->worker, memory_order_relaxed));
 	if (target) /* NULL: the run is over, and gt with it */
 		list_for_attention(target, gt);

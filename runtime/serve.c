@@ -16,6 +16,7 @@
  * `told`; the lock guards these lists, the list of acceptors and `stopping`.
  */
 #include "io_socket.h"
+#include "runtime.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -254,7 +255,7 @@ static void *handle(void *arg)
 
 	s->handler(c->fd, s->arg);
 	/* In a forked child none of the rest is this process's. */
-	if (unlikely(atomic_load_explicit(&rt.state, memory_order_relaxed) == RUNTIME_FORKED))
+	if (unlikely(runtime_forked()))
 		return NULL;
 	if (!s->keep_open)
 		green_close(c->fd);

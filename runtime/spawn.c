@@ -41,6 +41,12 @@ int runtime_usable(void)
 	}
 }
 
+bool runtime_forked(void)
+{
+	/* Relaxed: it changes in fork() only, before anything else in the child. */
+	return atomic_load_explicit(&rt.state, memory_order_relaxed) == RUNTIME_FORKED;
+}
+
 /* Counts the thread as alive; -EAGAIN above threads_max, -ENXIO when the run is
  * over. */
 static int count_in(struct worker *w)
@@ -356,8 +362,7 @@ void spawn_boot(void *gt)
 			atomic_store_explicit(&self->look, 1, memory_order_relaxed);
 		}
 		void *result = self->fn(self->arg);
-		if (unlikely(atomic_load_explicit(&rt.state, memory_order_relaxed) ==
-		             RUNTIME_FORKED))
+		if (unlikely(runtime_forked()))
 			fork_child_returned();
 		self = spawn_ended(self, result);
 	}

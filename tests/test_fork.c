@@ -6,8 +6,11 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -26,6 +29,50 @@ static int wait_for(pid_t pid)
 	while (waitpid(pid, &status, WNOHANG) == 0)
 		green_sleep(GREEN_MS(1));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static green_t parent_thread;
+
+/* What needs records, buffers or descriptors of the runtime's pools. */
+static void use_pools(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	green_sem_t sem = GREEN_SEM_INIT(0);
+	struct green_deadline scope;
+	char text[64];
+
+	/* A name of the abstract kind: nothing to remove. */
+	snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "green-fork-%d", getpid());
+	int listener = green_socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK_EQ(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	CHECK_EQ(listen(listener, 1), 0);
+	int client = green_socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK_EQ(green_connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+	int conn = green_accept(listener, NULL, NULL, 0);
+	CHECK_GE(conn, 0);
+	struct pollfd pfd = { .fd = conn, .events = POLLIN };
+	CHECK_EQ(green_poll(&pfd, 1, 1), 0);
+	green_close(conn);
+	green_close(client);
+	green_close(listener);
+	CHECK_LT(green_connect_host("127.0.0.1:1"), 0);
+
+	green_deadline_begin(&scope, GREEN_US(10));
+	CHECK_EQ(green_sem_wait(&sem), -ETIMEDOUT);
+	green_deadline_end(&scope);
+	green_chan_t *chan = green_chan_new(sizeof(int), 1);
+	CHECK_EQ(green_chan_send(chan, &(int){ 1 }), 0);
+	green_chan_free(chan);
+	green_pool_t *pool = green_pool_new(1);
+	CHECK_EQ(green_pool_spawn(pool, nothing, NULL), -EOWNERDEAD);
+	green_pool_delete(pool);
+
+	CHECK_EQ(green_cancel(parent_thread), -ESRCH);
+	CHECK_EQ(green_join(parent_thread, NULL), -ESRCH);
+	CHECK_EQ(green_get_name(parent_thread, text, sizeof(text)), -ESRCH);
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	CHECK_EQ(green_dump(null), 0);
+	close(null);
 }
 
 /* What the child finds; its exit status is 0 when all is as promised. */
@@ -71,6 +118,7 @@ static _Noreturn void in_child(void)
 	void *result = NULL;
 	CHECK_EQ(green_offload(nothing, (void *)5, &result), 0);
 	CHECK(result == (void *)5);
+	use_pools();
 	_exit(checks_failed() > before);
 }
 
@@ -91,6 +139,47 @@ static void *traffic(void *arg)
 	}
 	green_close(fds[0]);
 	green_close(fds[1]);
+	return arg;
+}
+
+/* All pools and locks there are, in all workers. */
+static struct {
+	green_mutex_t mutex;
+	green_chan_t *chan;
+	green_pool_t *pool;
+} shared;
+
+static void *churn(void *arg)
+{
+	int value = 0;
+
+	while (!atomic_load(&stop)) {
+		struct green_deadline scope;
+		green_deadline_begin(&scope, GREEN_US(200));
+		green_chan_send(shared.chan, &value);
+		green_chan_recv(shared.chan, &value);
+		green_deadline_end(&scope);
+		if (green_mutex_lock(&shared.mutex) == 0) {
+			green_yield();
+			green_mutex_unlock(&shared.mutex);
+		}
+		green_pool_spawn(shared.pool, nothing, NULL);
+		green_set_name(GREEN_NONE, "churn");
+		int fd = green_connect_host("127.0.0.1:1");
+		CHECK_LT(fd, 0);
+		green_offload(nothing, NULL, NULL);
+	}
+	return arg;
+}
+
+static void *churn_outside(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		green_go(nothing, NULL);
+		if (green_mutex_lock(&shared.mutex) == 0)
+			green_mutex_unlock(&shared.mutex);
+		green_sleep(GREEN_US(20));
+	}
 	return arg;
 }
 
@@ -119,6 +208,16 @@ static void fork_often(void)
 	}
 }
 
+static void fork_500_times(void)
+{
+	for (unsigned i = 0; i < scaled(500); i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			in_child();
+		CHECK_EQ(wait_for(pid), 0);
+	}
+}
+
 static void skip_under_tsan(void)
 {
 #if defined(GREEN_TSAN)
@@ -130,6 +229,43 @@ GREEN_TEST(fork_in_a_green_thread)
 {
 	skip_under_tsan();
 	with_traffic(fork_often);
+}
+
+/* Whatever lock is held by whomever at the moment of the fork. */
+GREEN_TEST(fork_while_everything_churns)
+{
+	green_t threads[16];
+
+	skip_under_tsan();
+	shared.chan = green_chan_new(sizeof(int), 0);
+	shared.pool = green_pool_new(4);
+	atomic_store(&stop, false);
+	for (int i = 0; i < 16; i++)
+		threads[i] = start_with(&(struct green_attr){ .migratable = i % 2 }, churn, NULL);
+	parent_thread = threads[0];
+	pthread_t os = start_os(churn_outside, NULL);
+	with_traffic(fork_500_times);
+	atomic_store(&stop, true);
+	for (int i = 0; i < 16; i++)
+		join_green(threads[i]);
+	join_os(os);
+	green_pool_delete(shared.pool);
+	green_chan_free(shared.chan);
+}
+
+/* In a member of a pool, whose end has more to do. */
+static void *fork_and_return(void *arg);
+
+GREEN_TEST(returning_in_the_child_of_a_member)
+{
+	green_pool_t *pool = green_pool_new(1);
+
+	skip_under_tsan();
+	capture_begin();
+	CHECK_EQ(green_pool_spawn(pool, fork_and_return, NULL), 0);
+	CHECK_EQ(green_pool_waitall(pool), 0);
+	CHECK_HAS(capture_end(), "forked child");
+	green_pool_delete(pool);
 }
 
 static void fork_beside(void)
