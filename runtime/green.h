@@ -91,6 +91,9 @@ struct green_options {
 
 /* Makes the runtime ready: reads the environment, probes the kernel,
  * reserves memory.  NULL means all defaults.  Starts no thread.
+ * After mlockall(MCL_FUTURE) stacks and tables are left unlocked: they are
+ * address space, of which pages are used as needed.  MCL_CURRENT must come
+ * before it, or with MCL_ONFAULT: it would fill them all.
  * Returns 0; -EALREADY when already initialised; -EINVAL for an option or a
  * GREEN_* variable with a bad value (green_error() names it); -ENOMEM when
  * the address space (RLIMIT_AS) or descriptors (-EMFILE) do not suffice;

@@ -97,7 +97,9 @@ static int workers_new(void)
 	return 0;
 no_memory:
 	workers_free();
-	error_set("no memory for %u workers: set GREEN_WORKERS to fewer", rt.workers_count);
+	error_set("no memory for %u workers: set GREEN_WORKERS to fewer, or raise RLIMIT_AS or "
+	          "RLIMIT_MEMLOCK (ulimit -v, -l)",
+	          rt.workers_count);
 	return -ENOMEM;
 }
 
@@ -118,7 +120,8 @@ static int init_memory(void)
 	if (r == -EINVAL)
 		error_set("guard_size: %zu does not fit into a stack", o->guard_size);
 	else if (r < 0)
-		error_set("no address space for stacks: raise RLIMIT_AS (ulimit -v), or set "
+		error_set("no address space for stacks: raise RLIMIT_AS (ulimit -v; after "
+		          "mlockall(2) also RLIMIT_MEMLOCK, ulimit -l), or set "
 		          "GREEN_THREADS_MAX lower");
 	if (r < 0)
 		return r;

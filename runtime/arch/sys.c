@@ -60,34 +60,77 @@ static long call_tsan(long nr, long a, long b, long c, long d, long e, long f)
 struct sys_table sys = { call_tsan, clock_now, seed_from_clock };
 long (*sys_fault_hook)(long nr);
 
-void *sys_map(size_t size, unsigned flags, long *error)
+static void *map(size_t size, int protection, int flags, long *error)
 {
-	int mmap_flags = MAP_PRIVATE | MAP_ANONYMOUS;
-
-	if (flags & SYS_MAP_NORESERVE)
-		mmap_flags |= MAP_NORESERVE;
-	if (flags & SYS_MAP_STACK)
-		mmap_flags |= MAP_STACK;
 #if defined(GREEN_TSAN) || defined(GREEN_ASAN)
 	long fault = sys_fault(SYS_mmap);
 	if (fault) {
 		*error = fault;
 		return NULL;
 	}
-	void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, mmap_flags, -1, 0);
+	void *address = mmap(NULL, size, protection, flags, -1, 0);
 	if (address == MAP_FAILED) {
 		*error = -errno;
 		return NULL;
 	}
 	return address;
 #else
-	long r = sys6(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, mmap_flags, -1, 0);
+	long r = sys6(SYS_mmap, NULL, size, protection, flags, -1, 0);
 	if (r < 0 && r > -4096) {
 		*error = r;
 		return NULL;
 	}
 	return (void *)r;
 #endif
+}
+
+/* Where mlockall(MCL_FUTURE) and RLIMIT_MEMLOCK forbid a large mapping: a small
+ * one, no longer locked, may grow. */
+static void *map_by_growth(size_t size, int flags, long *error)
+{
+	const size_t page = 4096;
+	void *small = map(page, PROT_NONE, flags, error);
+
+	if (!small)
+		return NULL;
+	sys2(SYS_munlock, small, page);
+	long r = sys4(SYS_mremap, small, page, size, MREMAP_MAYMOVE);
+	if (r < 0 && r > -4096) {
+		*error = r;
+		sys_unmap(small, page);
+		return NULL;
+	}
+	return (void *)r;
+}
+
+/* Addresses only.  After mlockall(MCL_FUTURE) the kernel would fill a mapping
+ * with pages at once, a terabyte of them: but not while it is inaccessible, and
+ * not when it is no longer locked by then. */
+static void *reserve(size_t size, int flags, long *error)
+{
+	void *address = map(size, PROT_NONE, flags | MAP_NORESERVE, error);
+
+	if (!address && *error == -EAGAIN)
+		address = map_by_growth(size, flags | MAP_NORESERVE, error);
+	if (!address)
+		return NULL;
+	sys2(SYS_munlock, address, size);
+	long r = sys3(SYS_mprotect, address, size, PROT_READ | PROT_WRITE);
+	if (r < 0) {
+		*error = r;
+		sys_unmap(address, size);
+		return NULL;
+	}
+	return address;
+}
+
+void *sys_map(size_t size, unsigned flags, long *error)
+{
+	int mmap_flags = MAP_PRIVATE | MAP_ANONYMOUS | (flags & SYS_MAP_STACK ? MAP_STACK : 0);
+
+	if (flags & SYS_MAP_NORESERVE)
+		return reserve(size, mmap_flags, error);
+	return map(size, PROT_READ | PROT_WRITE, mmap_flags, error);
 }
 
 void sys_unmap(void *address, size_t size)

@@ -52,7 +52,7 @@ static inline long sys_fault(long nr)
 /* Anonymous memory.  sys_map returns the address, or NULL with the negative
  * errno in *error.  Under the sanitizers these go through libc, which is where
  * those learn that old shadow memory is void. */
-#define SYS_MAP_NORESERVE 1u /* reserve addresses only */
+#define SYS_MAP_NORESERVE 1u /* reserve addresses only; never locked */
 #define SYS_MAP_STACK 2u
 void *sys_map(size_t size, unsigned flags, long *error);
 void sys_unmap(void *address, size_t size);
