@@ -128,6 +128,22 @@ bool fd_end(struct io_op *op)
 	return closing;
 }
 
+bool fd_take(int fd)
+{
+	struct fd_entry *e = fd_entry(fd);
+
+	return !e || !atomic_exchange_explicit(&e->taking, true, memory_order_acquire);
+}
+
+void fd_taken(int fd)
+{
+	struct fd_entry *e = fd_entry(fd);
+
+	/* Release pairs with the acquire above: what the next one finds there. */
+	if (e)
+		atomic_store_explicit(&e->taking, false, memory_order_release);
+}
+
 /* ---- closing ----------------------------------------------------------------- */
 
 /* Asks for the end of op, on the worker that has it; the entry's lock is held,

@@ -43,8 +43,13 @@ struct fd_entry {
 	uint32_t closer;             /* its index; 0: nobody waits */
 	_Atomic uint8_t hint;        /* enum fd_hint; lock-free, relaxed */
 	bool closing;
+	_Atomic bool taking; /* a thread of the offload pool is about to read or accept */
 };
 _Static_assert(sizeof(struct fd_entry) == 32, "two entries a cache line");
+
+/* For one at a time: true and the descriptor is the caller's until fd_taken(). */
+bool fd_take(int fd);
+void fd_taken(int fd);
 
 extern struct fd_entry *fdtab;
 extern uint32_t fdtab_size; /* 0 before fdtab_init() */

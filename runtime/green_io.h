@@ -17,6 +17,12 @@
  *     scope.
  *   - -ENOMEM also when a call needs a thread of the offload pool and none can
  *     be started.
+ *   - With the epoll engine, a blocking listener (or tty, or other descriptor
+ *     without a way to read and not wait) is accepted from (read) on a thread
+ *     of the offload pool as soon as poll(2) says ready.  If another process, or
+ *     a plain call, takes what was there in the instant between, neither cancel
+ *     nor deadline nor green_close() ends the call before the next connection
+ *     (byte) comes.  Share listeners with SOCK_NONBLOCK, and it cannot happen.
  *   - green_close() of a descriptor that green threads wait on makes those
  *     waits return -ECANCELED.
  *

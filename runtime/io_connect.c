@@ -37,17 +37,43 @@ static long accept_attempt(void *args, bool block)
 	return sys4(SYS_accept4, a->fd, a->addr, a->addrlen, a->flags);
 }
 
-/* A blocking listener in a green thread.  The pool is asked only once a
- * connection is there, so that it waits only if somebody else was faster. */
-static long accept_blocking(struct io_call *call, struct accept *a)
+static struct io_op *accept_op(const struct io_call *call, const struct accept *a)
 {
 	struct io_op *op = io_op_for(call, IO_ACCEPT);
 
 	if (!op)
-		return -ENOMEM;
+		return NULL;
 	op->addr = a->addr;
 	op->offset = (uintptr_t)a->addrlen;
 	op->events = (uint32_t)a->flags;
+	return op;
+}
+
+/* The pool is asked only once a connection is there; -EAGAIN: somebody else was
+ * faster. */
+static long accept_offloaded(struct io_call *call, struct accept *a)
+{
+	long r;
+
+	do {
+		r = io_ready(call, POLLIN);
+		if (r < 0)
+			return r;
+		struct io_op *op = accept_op(call, a);
+		if (!op)
+			return -ENOMEM;
+		r = io_perform_offloaded(call, op);
+	} while (r == -EAGAIN);
+	return r;
+}
+
+/* A blocking listener in a green thread. */
+static long accept_blocking(struct io_call *call, struct accept *a)
+{
+	struct io_op *op = accept_op(call, a);
+
+	if (!op)
+		return -ENOMEM;
 	stack_id stack = call->self->stack;
 	if (a->addr)
 		stack_pin(stack);
@@ -60,17 +86,12 @@ static long accept_blocking(struct io_call *call, struct accept *a)
 		io_op_put(op);
 		return r;
 	}
+	io_op_put(op);
 	int listens = 0;
 	r = io_socket_option(call->fd, SO_ACCEPTCONN, &listens);
 	if (r == 0 && !listens)
 		r = accept_attempt(a, true); /* the error that is due */
-	else if (r == 0)
-		r = io_ready(call, POLLIN);
-	if (r < 0) {
-		io_op_put(op);
-		return r;
-	}
-	return io_perform_offloaded(call, op);
+	return r < 0 ? r : accept_offloaded(call, a);
 }
 
 /* In an OS thread with a deadline: poll(2) stands before the blocking call. */

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define VAIN_MAX 16 /* wake-ups in vain before the first rest */
@@ -337,12 +338,44 @@ static long call_blocking(const struct io_op *op)
 	}
 }
 
-/* On a thread of the offload pool, where signals are blocked. */
+/* What must be there for op not to block; 0: nothing that poll(2) can tell. */
+static short events_for(const struct io_op *op)
+{
+	struct stat st;
+
+	switch ((enum io_kind)op->kind) {
+	case IO_ACCEPT:
+		return POLLIN;
+	case IO_READ:
+	case IO_READV:
+		if (sys2(SYS_fstat, op->fd, &st) < 0 || S_ISREG(st.st_mode) ||
+		    S_ISBLK(st.st_mode) || S_ISDIR(st.st_mode))
+			return 0;
+		return POLLIN;
+	default:
+		return 0;
+	}
+}
+
+/* On a thread of the offload pool, where signals are blocked.  What blocks there
+ * cannot be cancelled, so it looks once more, and alone: of many that have seen
+ * one connection the others get -EAGAIN, and wait for the next one where they
+ * can be cancelled.  Only another process or a plain call can be faster now. */
 static void *perform_blocking(void *arg)
 {
 	struct io_op *op = arg;
+	struct pollfd pfd = { .fd = op->fd, .events = events_for(op) };
 
-	op->res = (int32_t)call_blocking(op);
+	if (!pfd.events) {
+		op->res = (int32_t)call_blocking(op);
+		return NULL;
+	}
+	op->res = -EAGAIN;
+	if (!fd_take(op->fd))
+		return NULL;
+	if (sys3(SYS_poll, &pfd, 1, 0) != 0)
+		op->res = (int32_t)call_blocking(op);
+	fd_taken(op->fd);
 	return NULL;
 }
 

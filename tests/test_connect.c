@@ -118,6 +118,41 @@ GREEN_TEST(a_deadline_ends_a_connect)
 	connect_to_a_full_queue(0);
 }
 
+/* Of many that wait for a connection on a blocking listener one gets it, and all
+ * the others can be cancelled still. */
+GREEN_TEST(who_was_slower_can_be_cancelled)
+{
+	struct sockaddr_in at;
+
+	for (unsigned round = 0; round < scaled(30); round++) {
+		struct accepting a[8];
+		green_t t[8];
+		int listener = new_listener(0, 16, &at), got = 0;
+
+		for (int i = 0; i < 8; i++) {
+			a[i] = (struct accepting){ .listener = listener };
+			t[i] = start_green(accept_one, &a[i]);
+		}
+		for (int i = 0; i < 8; i++)
+			await_parked(t[i]);
+		int client = green_socket(AF_INET, SOCK_STREAM, 0);
+		CHECK_EQ(green_connect(client, (struct sockaddr *)&at, sizeof(at)), 0);
+		green_sleep(round % 2 ? GREEN_MS(2) : GREEN_US(50));
+		for (int i = 0; i < 8; i++)
+			CHECK_EQ(green_cancel(t[i]), 0);
+		for (int i = 0; i < 8; i++) {
+			join_green(t[i]);
+			CHECK(a[i].result >= 0 || a[i].result == -ECANCELED);
+			got += a[i].result >= 0;
+			if (a[i].result >= 0)
+				green_close(a[i].result);
+		}
+		CHECK_LE(got, 1);
+		green_close(client);
+		green_close(listener);
+	}
+}
+
 static void *connect_unix(void *arg)
 {
 	struct pair *p = arg;
