@@ -28,7 +28,10 @@ static void *serve(void *arg)
 	int fd = green_listen(address, 0);
 
 	if (fd < 0) {
-		fprintf(stderr, "echo: cannot listen on %s: %s\n", address, strerror(-fd));
+		fprintf(stderr,
+		        "echo: cannot listen on %s: %s; usage: echo [host:port | :port | "
+		        "[v6]:port | unix:/path]\n",
+		        address, strerror(-fd));
 		return arg;
 	}
 	printf("listening on port %d\n", green_port(fd));

@@ -173,8 +173,9 @@ static int print(char **urls, struct body **bodies)
 			fwrite(body->text + body->start, 1, body->len - body->start, stdout);
 			continue;
 		}
-		fprintf(stderr, "fetch: %s: %s\n", *urls,
-		        body ? strerror(-body->error) : "not tried");
+		fprintf(stderr, "fetch: %s: %s%s\n", *urls,
+		        body ? strerror(-body->error) : "not tried",
+		        body && body->error == -EINVAL ? "; it takes HOST:PORT/PATH" : "");
 		missing++;
 	}
 	return missing;
@@ -198,8 +199,10 @@ int main(int argc, char **argv)
 	int count = argc - (int)(urls - argv), failed = 0;
 
 	if (count < 1 || urls[0][0] == '-') {
-		fprintf(stderr, "Usage: fetch [--plain | --green] HOST:PORT/PATH...\n");
-		return 2;
+		bool help = count > 0 && strcmp(urls[0], "--help") == 0;
+		fprintf(help ? stdout : stderr,
+		        "Usage: fetch [--plain | --green] HOST:PORT/PATH...\n");
+		return help ? 0 : 2;
 	}
 	struct body **one = calloc(2 * (size_t)count, sizeof(struct body *));
 	if (!one)

@@ -242,9 +242,10 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--root") == 0 && i + 1 < argc)
 			root = argv[++i];
 		else if (strcmp(argv[i], "--status") != 0) {
-			fprintf(stderr,
+			bool help = strcmp(argv[i], "--help") == 0;
+			fprintf(help ? stdout : stderr,
 			        "Usage: threaded_httpd [--listen HOST:PORT] [--root DIR]\n");
-			return 2;
+			return help ? 0 : 2;
 		}
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -507,8 +507,10 @@ static int run_as_worker(void *pc)
 	main_thread.attr = &attr;
 	atomic_store_explicit(&rt.state, RUNTIME_RUNNING, memory_order_release);
 	r = sched_spawn(&main_thread, NULL);
-	if (r < 0)
+	if (r < 0) {
+		error_set("the first green thread cannot start: %s", strerror(-r));
 		runtime_stop_workers();
+	}
 	worker_loop(worker_at(0));
 	monitor_stop();
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
@@ -546,6 +548,7 @@ static int run_begin(green_fn fn, void *arg)
 	pthread_mutex_unlock(&life.lock);
 	if (r < 0)
 		return r;
+	error_set("%s", "");
 	life.fn = fn;
 	life.arg = arg;
 	run_reset();
@@ -563,8 +566,11 @@ int green_run(green_fn fn, void *arg, void **result)
 	r = run_as_worker(PARK_PC);
 	if (bytes > 0)
 		sys3(SYS_sched_setaffinity, 0, bytes, affinity);
-	if (r == 0 && atomic_load_explicit(&rt.deadlock, memory_order_relaxed))
+	if (r == 0 && atomic_load_explicit(&rt.deadlock, memory_order_relaxed)) {
+		error_set("deadlock: every green thread waited for what could not happen; the "
+		          "report on standard error names them");
 		r = -EDEADLK;
+	}
 	if (r == 0 && result)
 		*result = life.result;
 	atomic_store_explicit(&life.running, 0, memory_order_release);

@@ -23,6 +23,7 @@ static const char *deadlock_of(green_fn fn, void *arg)
 	const char *report = capture_end();
 
 	CHECK_EQ(r, -EDEADLK);
+	CHECK_HAS(green_error(), "deadlock");
 	CHECK_HAS(report, "deadlock");
 	return report;
 }
@@ -252,6 +253,7 @@ static void no_deadlock(green_fn fn, void *arg)
 	const char *text = capture_end();
 
 	CHECK_EQ(r, 0);
+	CHECK_STR(green_error(), "");
 	CHECK(!strstr(text, "deadlock"));
 }
 
