@@ -176,10 +176,10 @@ GREEN_TEST(the_users_function_is_shown)
 	await_waiters(3);
 
 	const char *text = dump();
-	CHECK_HAS(line_with(text, "\"pool_worker\""), "spawned at the_users_function_is_shown");
-	CHECK_HAS(line_with(text, "\"mapped_item\""), "spawned at ask_for_result");
-	CHECK_HAS(line_with(text, "\"connection\""), "spawned at green_serve");
-	CHECK_HAS(line_with(text, "\"green_serve\""), "spawned at serve_one");
+	CHECK_HAS(line_with(text, "\"pool_worker\": "), "spawned at the_users_function_is_shown");
+	CHECK_HAS(line_with(text, "\"mapped_item\": "), "spawned at ask_for_result");
+	CHECK_HAS(line_with(text, "\"connection\": "), "spawned at green_serve");
+	CHECK_HAS(line_with(text, "\"green_serve\": "), "spawned at serve_one");
 	CHECK(!strstr(text, "member_main") && !strstr(text, "item_main"));
 
 	for (int i = 0; i < 3; i++)

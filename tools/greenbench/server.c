@@ -137,7 +137,7 @@ int server_start(struct server *server, char *const *argv, const struct options 
 	}
 	fprintf(stderr,
 	        "greenbench: the server did not say \"listening on ADDRESS:PORT\" on its "
-	        "standard output within %d s: %s\n",
+	        "standard output within %d s, or ended before: %s\n",
 	        (int)(START_NS / GREEN_S(1)),
 	        argv[2] && !strcmp(argv[0], "sh") ? argv[2] : argv[0]);
 	if (server->pid > 0) {
