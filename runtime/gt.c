@@ -372,7 +372,7 @@ RACY void *gt_function(const struct gt *gt)
 	return (void *)(uintptr_t)(fn ? fn : gt->fn);
 }
 
-void *gt_origin(const struct gt *gt)
+RACY void *gt_origin(const struct gt *gt)
 {
 	return gt_kind(gt) & GT_KIND_HANDLER ? NULL : gt->spawn_pc;
 }
