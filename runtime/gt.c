@@ -20,6 +20,7 @@
 #define RACY __attribute__((no_sanitize("thread"), noinline))
 
 struct gt *gt_table;
+_Atomic uint32_t gt_table_high;
 
 /* Free descriptors are kept in magazines, lists of up to MAGAZINE, so that a
  * worker exchanges many at once without walking a list (Bonwick and Adams,
@@ -28,8 +29,7 @@ struct gt *gt_table;
 static struct {
 	struct spin lock;
 	size_t count_max;
-	_Atomic uint32_t high; /* entries handed out at least once, + 1 */
-	uint32_t dumped;       /* entries that a core shall contain */
+	uint32_t dumped; /* entries that a core shall contain */
 	uint32_t magazines;
 	uint32_t singles; /* given back by OS threads */
 	bool orphaned;    /* a forked child: nobody runs the threads in it */
@@ -51,7 +51,7 @@ int gt_table_init(size_t count_max)
 			sys_name(t, (count_max + 1) * sizeof(*t), "green threads");
 			sys3(SYS_madvise, t, (count_max + 1) * sizeof(*t), MADV_DONTDUMP);
 			table.count_max = count_max;
-			atomic_store_explicit(&table.high, 1, memory_order_relaxed);
+			atomic_store_explicit(&gt_table_high, 1, memory_order_relaxed);
 			gt_table = t;
 		}
 	}
@@ -79,7 +79,7 @@ void gt_table_orphan(void)
 uint32_t gt_high(void)
 {
 	/* Acquire pairs with the release in gt_grow(). */
-	return atomic_load_explicit(&table.high, memory_order_acquire);
+	return atomic_load_explicit(&gt_table_high, memory_order_acquire);
 }
 
 /* The untouched part stays out of cores, which would span it all. */
@@ -94,7 +94,7 @@ static void dump_more(void)
 /* New entries from the untouched part, linked; the lock is held. */
 static uint32_t grow(uint32_t want, uint32_t *count)
 {
-	uint32_t first = atomic_load_explicit(&table.high, memory_order_relaxed);
+	uint32_t first = atomic_load_explicit(&gt_table_high, memory_order_relaxed);
 	uint32_t head = GT_NONE;
 
 	if (first + want > table.count_max + 1)
@@ -106,7 +106,7 @@ static uint32_t grow(uint32_t want, uint32_t *count)
 		head = i;
 	}
 	/* Release pairs with the acquire in gt_high(). */
-	atomic_store_explicit(&table.high, first + want, memory_order_release);
+	atomic_store_explicit(&gt_table_high, first + want, memory_order_release);
 	*count = want;
 	return head;
 }

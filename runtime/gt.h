@@ -115,6 +115,7 @@ _Static_assert(offsetof(struct gt, id) == 64, "the switch touches the first line
 
 /* The table: one mapping of NORESERVE memory, indexed. */
 extern internal struct gt *gt_table;
+extern internal _Atomic uint32_t gt_table_high; /* entries handed out at least once, + 1 */
 
 static inline struct gt *gt_at(uint32_t index)
 {

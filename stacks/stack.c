@@ -143,12 +143,11 @@ void stack_unreserve(unsigned class)
 
 /* ---- geometry --------------------------------------------------------------- */
 
-/* Stacks whose tops lie at the same place of their slots would share few cache
- * sets: the start is moved down by 0 to 31 lines. */
 void *stack_top(stack_id stack)
 {
 	struct arena *a = &arenas[stack_class_of(stack)];
-	size_t colour = (size_t)(arena_slot_of(stack) * 11 & 31) * CACHE_LINE;
+	size_t colour = (size_t)(arena_slot_of(stack) * STACK_COLOUR_FACTOR & STACK_COLOUR_MASK)
+	                << STACK_COLOUR_SHIFT;
 
 	return arena_slot(a, arena_slot_of(stack)) + arena_stride(a) - colour;
 }

@@ -40,6 +40,12 @@ typedef uint32_t stack_id;
 #define STACK_SIZE_MAX ((size_t)1 << 20)
 #define STACK_CACHE_MAX 256 /* hot slots per class and worker */
 
+/* Stacks whose tops lie at the same place of their slots would share few cache
+ * sets: the start is moved down by 0 to 31 lines. */
+#define STACK_COLOUR_FACTOR 11u
+#define STACK_COLOUR_MASK 31u
+#define STACK_COLOUR_SHIFT 6
+
 enum stack_rung {
 	STACK_RUNG_GUARD_INSTALL,
 	STACK_RUNG_MPROTECT,

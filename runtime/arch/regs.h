@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The three registers that a report about an interrupted context needs.
+ * The three registers that a report about an interrupted context needs, and where
+ * a saved one (switch.h) has which.
  */
 #ifndef ARCH_REGS_H
 #define ARCH_REGS_H
@@ -28,5 +29,20 @@ static inline struct regs regs_of(const void *context)
 #error "which registers are pc, sp and fp here?"
 #endif
 }
+
+/* For readers outside the process: bytes from the saved stack pointer.  Registers go
+ * by their DWARF numbers; X(number, offset). */
+#if defined(__x86_64__)
+#define SWITCH_FRAME_SIZE 64
+#define SWITCH_FRAME_PC 56
+#define SWITCH_SP_NUMBER 7
+#define SWITCH_FRAME_REGISTERS(X) \
+	X(6, 48)                  \
+	X(3, 40)                  \
+	X(12, 32)                 \
+	X(13, 24)                 \
+	X(14, 16)                 \
+	X(15, 8)
+#endif
 
 #endif

@@ -5,6 +5,7 @@
  */
 #if defined(__x86_64__)
 #include "arch/switch.h"
+#include "arch/regs.h"
 
 #include <cpuid.h>
 #include <string.h>
@@ -24,6 +25,19 @@ struct context { /* as in switch_x86_64.S */
 	uint64_t r15, r14, r13, r12, rbx, rbp;
 	uint64_t rip;
 };
+_Static_assert(sizeof(struct context) == SWITCH_FRAME_SIZE, "as regs.h says");
+_Static_assert(offsetof(struct context, rip) == SWITCH_FRAME_PC, "as regs.h says");
+
+/* DWARF numbers (System V ABI, figure 3.36). */
+#define CONTEXT_3 rbx
+#define CONTEXT_6 rbp
+#define CONTEXT_12 r12
+#define CONTEXT_13 r13
+#define CONTEXT_14 r14
+#define CONTEXT_15 r15
+#define AS_REGS_SAYS(number, offset) \
+	_Static_assert(offsetof(struct context, CONTEXT_##number) == (offset), "as regs.h says");
+SWITCH_FRAME_REGISTERS(AS_REGS_SAYS)
 
 void *switch_prepare(void *top, void (*entry)(void *), void *arg)
 {

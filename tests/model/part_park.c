@@ -65,7 +65,7 @@ static void setup(void)
 	memset(&registers, 0, sizeof(registers));
 	memset(&gift, 0, sizeof(gift));
 	gt_table = descriptors;
-	atomic_init(&table.high, 2);
+	atomic_init(&gt_table_high, 2);
 	atomic_init(&parker->id, (uint64_t)1 << GT_INDEX_BITS | GT_LIVE);
 	atomic_init(&board, 0);
 	readied = wins = flags = 0;
