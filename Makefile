@@ -16,6 +16,7 @@ LIBDIR ?= $(PREFIX)/lib
 BINDIR := $(PREFIX)/bin
 INCLUDEDIR := $(PREFIX)/include
 MANDIR := $(PREFIX)/share/man
+DATADIR := $(PREFIX)/share
 
 ARCH ?= $(shell uname -m)
 VERSION := $(shell sed -n 's/^.define GREEN_VERSION "\(.*\)"/\1/p' runtime/green.h)
@@ -90,6 +91,12 @@ lib_src := $(wildcard runtime/*.c stacks/*.c) \
 	$(filter-out $(foreach cpu,$(other_cpus),%_$(cpu).c %_$(cpu).S),$(wildcard runtime/arch/*.[cS]))
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
+# greenps needs elfutils; without it it is left out, and what installs it is said.
+libdw_there := $(shell echo '\#include <elfutils/libdwfl.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+ifeq ($(libdw_there),)
+tool_dirs := $(filter-out tools/greenps/,$(tool_dirs))
+left_out = @echo '  greenps is left out: it needs elfutils (Debian: apt install libdw-dev)'
+endif
 example_dirs := $(sort $(dir $(wildcard examples/*/*.c)))
 harness_src := $(wildcard tests/harness*.c)
 harness := $(B)/tests/libharness.a
@@ -113,6 +120,7 @@ libraries := $(static_lib) $(if $(filter $(sanitizers) fuzz,$(VARIANT)),,$(share
 
 .PHONY: all
 all: $(libraries) $(tools) $(examples) ## build libraries, tools and examples (default)
+	$(left_out)
 
 .PHONY: programs
 programs: all $(tests) $(B)/tests/probe
@@ -161,6 +169,8 @@ $(shared_lib): $(call object,$(lib_src)) runtime/libgreen.map
 	$(Q)ln -sf $(@F) $(B)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $(B)/libgreen.so
 
+greenps_libs := -ldw -lelf
+
 # $(call program,TARGET,SOURCES,LIBRARIES,ARCHIVE): how a program is linked.
 define program
 $(1): $(call object,$(2)) $(or $(4),$(static_lib))
@@ -170,7 +180,7 @@ $(1): $(call object,$(2)) $(or $(4),$(static_lib))
 endef
 
 $(foreach d,$(tool_dirs),$(eval \
-	$(call program,$(d:tools/%/=$(B)/%),$(wildcard $(d)*.c))))
+	$(call program,$(d:tools/%/=$(B)/%),$(wildcard $(d)*.c),$($(d:tools/%/=%)_libs))))
 $(foreach d,$(example_dirs),$(eval \
 	$(call program,$(d:examples/%/=$(B)/examples/%),$(wildcard $(d)*.c))))
 $(foreach s,$(wildcard examples/*.c),$(eval \
@@ -313,6 +323,10 @@ bench: all ## run all benchmarks
 
 # ---- installing ------------------------------------------------------------
 
+# gdb loads the second by itself with the shared library, if it looks below PREFIX.
+gdb_script := $(DATADIR)/libgreen/libgreen-gdb.py
+gdb_autoload := $(DATADIR)/gdb/auto-load$(LIBDIR)/$(notdir $(shared_lib))-gdb.py
+
 man_dir = $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(1)))
 
 .PHONY: install
@@ -326,6 +340,8 @@ install: all ## install below DESTDIR and PREFIX (/usr/local)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' \
 		green.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/green.pc
 	$(if $(tools),install -m 755 $(tools) $(DESTDIR)$(BINDIR))
+	install -D -m 644 tools/gdb/libgreen-gdb.py $(DESTDIR)$(gdb_script)
+	install -D -m 644 tools/gdb/libgreen-gdb.py $(DESTDIR)$(gdb_autoload)
 	$(foreach page,$(manpages),install -D -m 644 -t $(call man_dir,$(page)) $(page);)
 
 .PHONY: uninstall
@@ -334,6 +350,7 @@ uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libgreen.a libgreen.so $(SONAME) $(notdir $(shared_lib)))
 	rm -f $(DESTDIR)$(LIBDIR)/pkgconfig/green.pc
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(notdir $(tools)))
+	rm -f $(DESTDIR)$(gdb_script) $(DESTDIR)$(gdb_autoload)
 	rm -f $(foreach page,$(manpages),$(call man_dir,$(page))/$(notdir $(page)))
 
 .PHONY: dist

@@ -12,7 +12,7 @@
 	{                                                           \
 		.name = (name_), .value = (value_), .size = (size_) \
 	}
-#define GLOBAL(object) NUMBER(#object, (uintptr_t) & (object), sizeof(object))
+#define GLOBAL(object) NUMBER(#object, (uintptr_t)(&(object)), sizeof(object))
 #define STRUCT(type) NUMBER(#type, 0, sizeof(struct type))
 #define FIELD(type, field) \
 	NUMBER(#type "." #field, offsetof(struct type, field), sizeof(((struct type *)0)->field))

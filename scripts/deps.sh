@@ -16,6 +16,7 @@ needs() {
 		echo 'hdr stdio.h libc6-dev'
 		echo 'hdr liburing.h liburing-dev'
 		echo 'lib liburing.a liburing-dev'
+		echo 'hdr elfutils/libdwfl.h libdw-dev'
 		;;
 	test)
 		echo 'cmd clang clang'

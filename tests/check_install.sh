@@ -16,8 +16,19 @@ make --no-print-directory VARIANT="$(basename "$build")" \
 	DESTDIR="$dest" PREFIX=/usr LIBDIR=/usr/lib install
 
 for file in include/green.h include/green_io.h include/green_sync.h lib/libgreen.a \
-	lib/libgreen.so lib/libgreen.so.0 lib/pkgconfig/green.pc; do
+	lib/libgreen.so lib/libgreen.so.0 lib/pkgconfig/green.pc share/libgreen/libgreen-gdb.py; do
 	[ -e "$dest/usr/$file" ] || { echo "not installed: $file"; exit 1; }
+done
+
+# The script that gdb looks for bears the shared library's whole name.
+[ -e "$dest/usr/share/gdb/auto-load/usr/lib/$(basename "$(readlink -f "$dest/usr/lib/libgreen.so")")-gdb.py" ] ||
+	{ echo 'not installed: the script that gdb loads by itself'; exit 1; }
+for tool in "$build"/green*; do
+	if [ -f "$tool" ] && [ -x "$tool" ]; then
+		[ -x "$dest/usr/bin/$(basename "$tool")" ] || { echo "not installed: $tool"; exit 1; }
+		[ -e "$dest/usr/share/man/man1/$(basename "$tool").1" ] ||
+			{ echo "no manual page: $tool"; exit 1; }
+	fi
 done
 
 if command -v pkg-config >/dev/null; then

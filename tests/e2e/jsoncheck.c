@@ -196,13 +196,15 @@ static bool wanted(const char *want)
 
 int main(int argc, char **argv)
 {
-	static char line[65536], last[65536];
+	char *line = NULL, *last = NULL;
+	size_t size = 0;
 
-	while (fgets(line, sizeof(line), stdin)) {
+	while (getline(&line, &size, stdin) >= 0) {
 		check_line(line);
-		memcpy(last, line, sizeof(last));
+		free(last);
+		last = strdup(line);
 	}
-	if (!line_number) {
+	if (!last) {
 		printf("no line\n");
 		return 1;
 	}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * struct layout: where the target's runtime keeps what, from its descriptor
+ * (runtime/descriptor.h).
+ */
+#ifndef LAYOUT_H
+#define LAYOUT_H
+
+#include "target.h"
+
+struct field {
+	uint64_t value; /* offset in its struct, address, or the constant itself */
+	uint64_t size;
+};
+
+/* Member of struct layout, name of the item. */
+#define LAYOUT_ITEMS(X)                                   \
+	X(rt, "rt")                                       \
+	X(gt_table, "gt_table")                           \
+	X(gt_table_high, "gt_table_high")                 \
+	X(arenas, "arenas")                               \
+	X(runtime, "runtime")                             \
+	X(runtime_state, "runtime.state")                 \
+	X(runtime_workers_count, "runtime.workers_count") \
+	X(runtime_workers, "runtime.workers")             \
+	X(runtime_idle, "runtime.idle")                   \
+	X(runtime_is_ready, "runtime:ready")              \
+	X(runtime_is_running, "runtime:running")          \
+	X(worker, "worker")                               \
+	X(worker_current, "worker.current")               \
+	X(worker_now, "worker.now")                       \
+	X(worker_stuck_since, "worker.stuck_since")       \
+	X(worker_tid, "worker.tid")                       \
+	X(worker_switches, "worker.switches")             \
+	X(gt, "gt")                                       \
+	X(gt_sp, "gt.sp")                                 \
+	X(gt_park, "gt.park")                             \
+	X(gt_stack, "gt.stack")                           \
+	X(gt_worker, "gt.worker")                         \
+	X(gt_state, "gt.state")                           \
+	X(gt_why, "gt.why")                               \
+	X(gt_wait_obj, "gt.wait_obj")                     \
+	X(gt_wait_pc, "gt.wait_pc")                       \
+	X(gt_since_ns, "gt.since_ns")                     \
+	X(gt_ext, "gt.ext")                               \
+	X(gt_id, "gt.id")                                 \
+	X(gt_fn, "gt.fn")                                 \
+	X(gt_spawn_pc, "gt.spawn_pc")                     \
+	X(index_bits, "GT_INDEX_BITS")                    \
+	X(cancelled, "GT_CANCELLED")                      \
+	X(migratable, "GT_MIGRATABLE")                    \
+	X(foreign, "GT_FOREIGN")                          \
+	X(live, "GT_LIVE")                                \
+	X(park_saved, "PARK_SAVED")                       \
+	X(state_ready, "state:ready")                     \
+	X(state_running, "state:running")                 \
+	X(state_parked, "state:parked")                   \
+	X(why_join, "why:join")                           \
+	X(why_mutex, "why:mutex")                         \
+	X(why_send, "why:send")                           \
+	X(why_receive, "why:receive")                     \
+	X(why_io, "why:io")                               \
+	X(why_close, "why:close")                         \
+	X(gt_ext_struct, "gt_ext")                        \
+	X(gt_ext_name, "gt_ext.name")                     \
+	X(io_op_fd, "io_op.fd")                           \
+	X(mutex_owner, "green_mutex.owner")               \
+	X(arena, "arena")                                 \
+	X(arena_base, "arena.base")                       \
+	X(arena_shift, "arena.shift")                     \
+	X(arena_slots, "arena.slots")                     \
+	X(stack_id_shift, "STACK_ID_SHIFT")               \
+	X(colour_factor, "STACK_COLOUR_FACTOR")           \
+	X(colour_mask, "STACK_COLOUR_MASK")               \
+	X(colour_shift, "STACK_COLOUR_SHIFT")             \
+	X(frame, "frame")                                 \
+	X(frame_pc, "frame.pc")                           \
+	X(frame_sp_number, "frame.sp_number")
+
+#define LAYOUT_NAMES 64     /* values of an enum that can have a name */
+#define LAYOUT_REGISTERS 17 /* DWARF numbers that can be in a saved context */
+#define STRUCT_SIZE_MAX 65536
+
+struct layout {
+	char library[17];
+#define LAYOUT_MEMBER(member, name) struct field member;
+	LAYOUT_ITEMS(LAYOUT_MEMBER)
+#undef LAYOUT_MEMBER
+	struct field registers[LAYOUT_REGISTERS]; /* size 0: not saved */
+	char states[LAYOUT_NAMES][24], whys[LAYOUT_NAMES][24];
+};
+
+/* Finds the descriptor.  EXIT_OK, or a problem that has been reported. */
+int layout_find(struct layout *l, struct target *t);
+
+/* The number in the field of the struct that was read to raw. */
+uint64_t layout_get(const void *raw, struct field f);
+
+/* The number at a global object of 1, 2, 4 or 8 bytes. */
+bool layout_global(struct target *t, struct field f, uint64_t *value);
+
+/* "?" for what has no name. */
+const char *layout_state(const struct layout *l, unsigned state);
+const char *layout_why(const struct layout *l, unsigned why);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading a live process: its mappings from /proc, its memory by
+ * process_vm_readv(2), which neither stops it nor runs code in it.
+ */
+#include "target.h"
+#include "core.h"
+#include "escape.h"
+#include "greenps.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+bool target_add_mapping(struct target *t, const struct mapping *m)
+{
+	size_t n = t->mappings_count;
+
+	if ((n & (n - 1)) == 0) {
+		size_t room = n ? 2 * n : 1;
+		struct mapping *more = realloc(t->mappings, room * sizeof(*more));
+		if (!more)
+			return false;
+		t->mappings = more;
+	}
+	t->mappings[n] = *m;
+	t->mappings[n].path = strdup(m->path);
+	if (!t->mappings[n].path)
+		return false;
+	t->mappings_count++;
+	return true;
+}
+
+/* "start-end perms offset device inode path" */
+static bool parse_mapping(char *line, struct mapping *m)
+{
+	int path = 0;
+
+	line[strcspn(line, "\n")] = 0;
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %*s %*s %n", &m->start, &m->end,
+	           &m->offset, &path) < 3 ||
+	    path == 0)
+		return false;
+	m->path = line + path;
+	return m->path[0] == '/';
+}
+
+static int not_allowed(const struct target *t)
+{
+	struct stat st;
+	char path[64], scope = '0';
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)t->pid);
+	FILE *f = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+	if (f) {
+		scope = (char)fgetc(f);
+		fclose(f);
+	}
+	if (scope == '3')
+		return problem("process %d: not allowed: kernel.yama.ptrace_scope is 3, which lets "
+		               "nobody read other processes until the next boot; look at a core "
+		               "file instead",
+		               (int)t->pid);
+	if (stat(path, &st) == 0 && geteuid() != 0 && st.st_uid == geteuid() && scope != '0')
+		return problem(
+			"process %d: not allowed: kernel.yama.ptrace_scope is %c; run greenps "
+			"as root (sudo greenps %d)",
+			(int)t->pid, scope, (int)t->pid);
+	if (stat(path, &st) == 0 && geteuid() != 0)
+		return problem("process %d: not allowed: it belongs to user %u or has more rights "
+		               "than you; run greenps as root (sudo greenps %d)",
+		               (int)t->pid, (unsigned)st.st_uid, (int)t->pid);
+	return problem("process %d: not allowed, although you are root: this container lacks "
+	               "CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or a security module "
+	               "forbids it",
+	               (int)t->pid);
+}
+
+static int open_problem(const struct target *t, int error)
+{
+	if (error == ENOENT || error == ESRCH)
+		return problem("process %d: there is none with this number", (int)t->pid);
+	if (error == EACCES || error == EPERM)
+		return not_allowed(t);
+	return problem("process %d: /proc/%d/maps: %s", (int)t->pid, (int)t->pid, strerror(error));
+}
+
+static void read_program(struct target *t)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)t->pid);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return;
+	if (!fgets(t->program, sizeof(t->program), f))
+		t->program[0] = 0;
+	t->program[strcspn(t->program, "\n")] = 0;
+	fclose(f);
+}
+
+/* 0 or errno. */
+static int read_mappings(struct target *t)
+{
+	char path[64], *line = NULL;
+	size_t size = 0;
+	struct mapping m;
+	int error = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)t->pid);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return errno;
+	errno = 0;
+	while (!error && getline(&line, &size, f) >= 0)
+		if (parse_mapping(line, &m) && !target_add_mapping(t, &m))
+			error = ENOMEM;
+	if (!error && ferror(f))
+		error = errno;
+	free(line);
+	fclose(f);
+	return error;
+}
+
+int target_open_pid(struct target *t, pid_t pid)
+{
+	char byte;
+
+	memset(t, 0, sizeof(*t));
+	t->pid = pid;
+	read_program(t);
+	int error = read_mappings(t);
+	if (error)
+		return open_problem(t, error);
+	if (t->mappings_count == 0)
+		return problem(
+			"process %d: it has no memory: it has ended (a zombie), or it is part "
+			"of the kernel",
+			(int)pid);
+	target_read(t, t->mappings[0].start, &byte, 1);
+	if (t->denied)
+		return not_allowed(t);
+	return EXIT_OK;
+}
+
+void target_close(struct target *t)
+{
+	for (size_t i = 0; i < t->mappings_count; i++)
+		free(t->mappings[i].path);
+	free(t->mappings);
+	core_close(t->core);
+	memset(t, 0, sizeof(*t));
+}
+
+bool target_read(struct target *t, uint64_t address, void *buf, size_t size)
+{
+	size_t done = 0;
+
+	if (t->core)
+		return core_read(t, address, buf, size);
+	while (done < size && !t->gone) {
+		struct iovec here = { (char *)buf + done, size - done };
+		struct iovec there = { (void *)(uintptr_t)(address + done), size - done };
+		ssize_t n = process_vm_readv(t->pid, &here, 1, &there, 1, 0);
+		if (n <= 0) {
+			t->gone = n < 0 && errno == ESRCH;
+			t->denied = n < 0 && (errno == EPERM || errno == ENOSYS) ? errno : 0;
+			return false;
+		}
+		done += (size_t)n;
+	}
+	return done == size;
+}
+
+int64_t target_now(const struct target *t)
+{
+	struct timespec now;
+
+	if (t->core || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+		return 0;
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
