@@ -270,6 +270,21 @@ test_not_started() {
 	fails 1 'no green threads: it has not called green_init' "$pid"
 }
 
+# A program whose note says that it is of another version than is known here.
+test_other_version() {
+	local at
+	at=$(readelf -SW "$temp/sights" |
+		sed -n 's/.*\.note\.libgreen *NOTE *[0-9a-f]* \([0-9a-f]*\) .*/\1/p')
+	cp "$temp/sights" "$temp/other"
+	# Behind the note's header of 12 bytes and its owner of as many.
+	printf '\011' | dd of="$temp/other" bs=1 seek=$((0x$at + 24)) conv=notrunc status=none
+	start "$temp/other" || return 1
+	fails 2 'descriptor is of version 9; this greenps knows 1' "$pid" || return 1
+	command -v gdb >/dev/null || return 0
+	gdb_says -p "$pid" -ex "source $script" -ex 'info green-threads' || return
+	has 'what the script says' 'a descriptor of version 9, this script knows 1' "$temp/gdb"
+}
+
 test_not_allowed() {
 	if [ "$(id -u)" -ne 0 ] || ! command -v setpriv >/dev/null; then
 		echo 'needs root and setpriv'
@@ -469,7 +484,7 @@ strip -o "$temp/shared_stripped" "$temp/shared"
 
 for name in list names_are_escaped stacks one_thread waits json leaves_it_alone two_thousand \
 	deleted under_load ends_meanwhile ends_any_time not_libgreen no_such_process \
-	not_started not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
+	not_started other_version not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
 	gdb_other_program; do
 	check $name test_$name
 done
