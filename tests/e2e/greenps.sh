@@ -20,7 +20,8 @@ fi
 
 # ---- programs to look at ---------------------------------------------------------
 
-# start PROGRAM [ARGUMENT]...: runs it until the test ends; $pid is its number.
+# start PROGRAM [ARGUMENT]...: runs it until the test ends; $pid is its number.  Its
+# threads have come to rest, unless state is "unknown" or it has an option.
 start() {
 	[ -p "$temp/input" ] || mkfifo "$temp/input"
 	: >"$temp/said"
@@ -32,6 +33,22 @@ start() {
 		[ -d "/proc/$pid" ] || { echo "$* did not get ready"; return 1; }
 		sleep 0.02
 	done
+	case ${state:-$*} in
+	*--* | unknown) ;;
+	*) all_parked "$pid" ;;
+	esac
+}
+
+# all_parked PID: waits for that, as it takes a moment on a busy machine.
+all_parked() {
+	local i
+	for ((i = 0; i < 500; i++)); do
+		"$greenps" "$1" 2>/dev/null | head -n 1 |
+			grep -qE ' ([0-9]+) green threads, 0 running, \1 parked' && return
+		sleep 0.02
+	done
+	echo 'the threads did not come to rest'
+	return 1
 }
 
 # ps ARGUMENT...: greenps, whose output lands in $temp/out and $temp/err; within a minute.
@@ -278,7 +295,7 @@ test_other_version() {
 	cp "$temp/sights" "$temp/other"
 	# Behind the note's header of 12 bytes and its owner of as many.
 	printf '\011' | dd of="$temp/other" bs=1 seek=$((0x$at + 24)) conv=notrunc status=none
-	start "$temp/other" || return 1
+	state=unknown start "$temp/other" || return 1
 	fails 2 'descriptor is of version 9; this greenps knows 1' "$pid" || return 1
 	command -v gdb >/dev/null || return 0
 	gdb_says -p "$pid" -ex "source $script" -ex 'info green-threads' || return

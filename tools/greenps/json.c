@@ -39,11 +39,8 @@ static void print_place(const struct view *view, const char *key, uint64_t addre
 static void print_worker(const struct view *view, const struct worker_view *w)
 {
 	const struct snapshot *s = view->s;
-	const struct thread *runs = NULL;
+	const struct thread *runs = snapshot_run_by(s, w);
 
-	for (size_t i = 0; w->current && i < s->threads_count && !runs; i++)
-		if (s->threads[i].address == w->current)
-			runs = &s->threads[i];
 	printf("{\"id\":%u,\"tid\":%d,\"state\":\"%s\",\"switches\":%" PRIu64, w->id, (int)w->tid,
 	       w->current ? "running"
 	       : w->idle  ? "asleep"

@@ -360,9 +360,8 @@ void snapshot_free(struct snapshot *s)
 
 /* ---- questions -------------------------------------------------------------- */
 
-const struct thread *snapshot_find(const struct snapshot *s, uint64_t id)
+static const struct thread *find_index(const struct snapshot *s, uint64_t index)
 {
-	uint32_t index = snapshot_index(s, id);
 	size_t low = 0, high = s->threads_count;
 
 	while (low < high) {
@@ -372,12 +371,31 @@ const struct thread *snapshot_find(const struct snapshot *s, uint64_t id)
 		else
 			high = mid;
 	}
-	return low < s->threads_count && s->threads[low].id == id ? &s->threads[low] : NULL;
+	return low < s->threads_count && snapshot_index(s, s->threads[low].id) == index
+	               ? &s->threads[low]
+	               : NULL;
+}
+
+const struct thread *snapshot_find(const struct snapshot *s, uint64_t id)
+{
+	const struct thread *thread = find_index(s, snapshot_index(s, id));
+
+	return thread && thread->id == id ? thread : NULL;
+}
+
+const struct thread *snapshot_run_by(const struct snapshot *s, const struct worker_view *w)
+{
+	return w->current ? find_index(s, (w->current - s->table) / s->layout.gt.size) : NULL;
 }
 
 const struct worker_view *snapshot_runs_on(const struct snapshot *s, const struct thread *thread)
 {
-	for (size_t i = 0; i < s->workers_count; i++)
+	/* Usually it is where it says, and there may be a million threads to ask for. */
+	if (thread->worker < s->workers_count &&
+	    s->workers[thread->worker].current == thread->address)
+		return &s->workers[thread->worker];
+	for (size_t i = 0; i < s->workers_count && thread->state == s->layout.state_running.value;
+	     i++)
 		if (s->workers[i].current == thread->address)
 			return &s->workers[i];
 	return NULL;

@@ -61,6 +61,9 @@ bool snapshot_look(struct snapshot *s, uint32_t index, struct thread *thread);
 
 uint32_t snapshot_index(const struct snapshot *s, uint64_t id);
 const struct thread *snapshot_find(const struct snapshot *s, uint64_t id);
+
+/* Who runs what, as far as that was so for both of them; NULL: nobody. */
+const struct thread *snapshot_run_by(const struct snapshot *s, const struct worker_view *w);
 const struct worker_view *snapshot_runs_on(const struct snapshot *s, const struct thread *thread);
 
 /* Where the thread's stack lies; false: it has none. */
