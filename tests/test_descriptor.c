@@ -71,14 +71,22 @@ static const struct descriptor_item *item(const char *name)
 	return &green_descriptor.items[DESCRIPTOR_ITEMS - 1];
 }
 
-/* The field of an object, as a reader gets at it. */
+/* As a reader from outside: others write meanwhile, so that it is not instrumented. */
+__attribute__((no_sanitize("thread"), noinline)) static void peek(void *to, const void *from,
+                                                                  size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		((volatile char *)to)[i] = ((const volatile char *)from)[i];
+}
+
+/* The field of an object. */
 static uint64_t read_field(const void *object, const char *name)
 {
 	const struct descriptor_item *field = item(name);
 	uint64_t n = 0;
 
 	REQUIRE(field->size <= sizeof(n));
-	memcpy(&n, (const char *)object + field->value, field->size);
+	peek(&n, (const char *)object + field->value, field->size);
 	return n;
 }
 
