@@ -91,6 +91,11 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
+	/* A page that was brought back, or a guard: which from now on is one by
+	 * SIGSEGV, as on all rungs. */
+	if (sig == SIGBUS && info->si_code == BUS_ADRERR &&
+	    (stack_touched(info->si_addr) || stack_guard_deadly(info->si_addr)))
+		return;
 	enum overflow_kind kind =
 		info->si_code > 0 ? overflow_report(info, context) : OVERFLOW_NONE;
 

@@ -10,12 +10,21 @@
 #include <string.h>
 
 static const char *const names[FEATURE_COUNT] = {
-	[FEATURE_IO_URING] = "io_uring",           [FEATURE_SINGLE_ISSUER] = "single_issuer",
-	[FEATURE_DEFER_TASKRUN] = "defer_taskrun", [FEATURE_RING_FD] = "ring_fd",
-	[FEATURE_RESTRICTIONS] = "restrictions",   [FEATURE_MULTISHOT_POLL] = "multishot_poll",
-	[FEATURE_SUBMIT_ALL] = "submit_all",       [FEATURE_COOP_TASKRUN] = "coop_taskrun",
-	[FEATURE_GUARD_INSTALL] = "guard_install", [FEATURE_MPROTECT_GUARD] = "mprotect_guard",
-	[FEATURE_RWF_NOWAIT] = "rwf_nowait",       [FEATURE_EPOLL_PWAIT2] = "epoll_pwait2",
+	[FEATURE_IO_URING] = "io_uring",
+	[FEATURE_SINGLE_ISSUER] = "single_issuer",
+	[FEATURE_DEFER_TASKRUN] = "defer_taskrun",
+	[FEATURE_RING_FD] = "ring_fd",
+	[FEATURE_RESTRICTIONS] = "restrictions",
+	[FEATURE_MULTISHOT_POLL] = "multishot_poll",
+	[FEATURE_SUBMIT_ALL] = "submit_all",
+	[FEATURE_COOP_TASKRUN] = "coop_taskrun",
+	[FEATURE_USERFAULTFD] = "userfaultfd",
+	[FEATURE_USERFAULTFD_KERNEL] = "userfaultfd_kernel",
+	[FEATURE_UFFD_WP] = "uffd_wp",
+	[FEATURE_GUARD_INSTALL] = "guard_install",
+	[FEATURE_MPROTECT_GUARD] = "mprotect_guard",
+	[FEATURE_RWF_NOWAIT] = "rwf_nowait",
+	[FEATURE_EPOLL_PWAIT2] = "epoll_pwait2",
 };
 
 static unsigned switched_off;       /* written before any worker exists */

@@ -84,6 +84,11 @@ struct green_options {
 	int64_t stuck_ns;
 	/* Workers are pinned to their CPUs unless set.  GREEN_PIN=0|1. */
 	bool no_pin;
+	/* The stack of a green thread that has been parked for this long, and that
+	 * has little on it, gives its memory back until the thread goes on or
+	 * somebody touches it ("userfaultfd" rungs only).  0: GREEN_FOREVER, which
+	 * is never.  GREEN_HIBERNATE_MS; there 0 is never. */
+	int64_t hibernate_after_ns;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */
 	const char *features;
@@ -130,11 +135,15 @@ struct green_info {
 	unsigned workers;        /* running, or to be started */
 	char engine[16];         /* "io_uring", "epoll" */
 	char engine_reason[128]; /* why this one, when another was preferred */
-	char stacks[32];         /* the rung in use: "guard-install", "mprotect" … */
+	/* The rung in use: "userfaultfd-kernel", "userfaultfd", "guard-install",
+	 * "mprotect", "none"; and why not a better one. */
+	char stacks[32];
+	char stacks_reason[128];
 	size_t stack_size;       /* default class, bytes */
 	size_t threads_max;
 	size_t threads;     /* alive now */
 	size_t stacks_used; /* stacks that back a started green thread now */
+	size_t stacks_hibernated; /* of these, without memory of their own */
 	/* Of the run that is under way, or else of the last one; all workers. */
 	size_t threads_peak; /* as seen a hundred times a second */
 	uint64_t switches;

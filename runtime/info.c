@@ -3,6 +3,7 @@
  * green_info(): what the runtime is made of and has done.
  */
 #include "feature.h"
+#include "hibernate.h"
 #include "scheduler.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ int green_info(struct green_info *info)
 	snprintf(info->engine, sizeof(info->engine), "%s", rt.engine->name);
 	snprintf(info->engine_reason, sizeof(info->engine_reason), "%s", rt.engine_reason);
 	snprintf(info->stacks, sizeof(info->stacks), "%s", stacks_rung_name());
+	snprintf(info->stacks_reason, sizeof(info->stacks_reason), "%s", stacks_reason());
 	info->workers = rt.workers_count;
 	info->stack_size = rt.options.stack_size;
 	info->threads_max = rt.options.threads_max;
@@ -39,6 +41,7 @@ int green_info(struct green_info *info)
 	if (info->threads > info->threads_peak)
 		info->threads_peak = info->threads;
 	info->stacks_used = stacks_used();
+	info->stacks_hibernated = stacks_hibernated();
 	info->stuck = atomic_load_explicit(&rt.stuck, memory_order_relaxed);
 	sum_workers(info);
 	feature_list(info->features, sizeof(info->features));

@@ -10,6 +10,7 @@
 #include "offload.h"
 #include "runtime.h"
 #include "scheduler.h"
+#include "sweep.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -183,7 +184,8 @@ static bool others_exist(void)
 
 	/* The pool asked last: one of its threads that ends meanwhile passes for a
 	 * stranger, and not the other way round. */
-	return there > rt.workers_count + 1 + monitor.sanitizers + offload_threads();
+	return there > rt.workers_count + 1 + monitor.sanitizers + offload_threads() +
+	               stacks_threads();
 }
 
 static uint64_t rounds_of_all(void)
@@ -255,8 +257,9 @@ static void *monitor_thread(void *unused)
 		note_peak();
 		if (all_asleep)
 			look_for_deadlock();
-		sys_futex_wait((const uint32_t *)&monitor.stop, 0,
-		               now + (all_asleep ? TICK_IDLE_NS : TICK_NS));
+		int64_t next = now + (all_asleep ? TICK_IDLE_NS : TICK_NS);
+		int64_t sweep = sweep_some(now);
+		sys_futex_wait((const uint32_t *)&monitor.stop, 0, sweep < next ? sweep : next);
 	}
 	return NULL;
 }
@@ -278,6 +281,7 @@ int monitor_start(void)
 
 	atomic_store_explicit(&monitor.stop, 0, memory_order_relaxed);
 	memset(monitor.seen, 0, sizeof(monitor.seen));
+	sweep_reset();
 	sigfillset(&all); /* the program's handlers have no business here */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int r = pthread_create(&monitor.thread, NULL, monitor_thread, NULL);

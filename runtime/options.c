@@ -160,6 +160,10 @@ static int env_all(struct green_options *o)
 		return r;
 	if (r)
 		o->stuck_ns = GREEN_MS(n);
+	if ((r = env_number("GREEN_HIBERNATE_MS", false, 0, 3600000, &n)) < 0)
+		return r;
+	if (r)
+		o->hibernate_after_ns = n ? GREEN_MS(n) : GREEN_FOREVER;
 	if ((r = env_number("GREEN_PIN", false, 0, 1, &n)) < 0)
 		return r;
 	if (r)
@@ -256,8 +260,15 @@ int options_resolve(struct green_options *o)
 		error_set("stuck_ns: %lld is negative", (long long)o->stuck_ns);
 		return -EINVAL;
 	}
+	if (o->hibernate_after_ns < 0) {
+		error_set("hibernate_after_ns: %lld is negative",
+		          (long long)o->hibernate_after_ns);
+		return -EINVAL;
+	}
 	if (!o->workers)
 		default_workers(o);
+	if (!o->hibernate_after_ns)
+		o->hibernate_after_ns = GREEN_FOREVER;
 	if (!o->offload_max)
 		o->offload_max = 64;
 	if (!o->stuck_ns)

@@ -11,6 +11,7 @@
  *      CLAIMED  one waker has won; its reason stands in the word
  *      DONE     that waker has delivered everything: the thread may go on
  *      SAVED    the thread's registers are saved: it may be put on a queue
+ *      ASLEEP   its stack is, or is being, hibernated
  *      flags    (with SAVED) whether and how a cancel or deadline may end it
  *
  * The parker                              A waker (peer, completion, timer, cancel)
@@ -81,6 +82,9 @@ enum {
 	PARK_CLAIMED = 1u << 1,
 	PARK_DONE = 1u << 2,
 	PARK_SAVED = 1u << 3,
+	/* The stack may not be all there: sched_rouse() before it is switched to
+	 * (sweep.c sets it while the word is ARMED|SAVED, not CLAIMED). */
+	PARK_ASLEEP = 1u << 6,
 };
 #define PARK_FLAGS_SHIFT 4 /* PARK_SHIELDED and PARK_OP, once SAVED */
 #define PARK_SEQ_SHIFT 16

@@ -8,6 +8,7 @@
 #include "fault.h"
 #include "fdtab.h"
 #include "feature.h"
+#include "hibernate.h"
 #include "io_buffer.h"
 #include "io_op.h"
 #include "offload.h"
@@ -112,11 +113,21 @@ static int init_memory(void)
 		.guard_size = o->guard_size,
 		.slots_max = o->threads_max,
 		.caches_max = rt.workers_count,
+		.no_userfaultfd = !feature_on(FEATURE_USERFAULTFD),
+		.no_userfaultfd_kernel = !feature_on(FEATURE_USERFAULTFD_KERNEL),
+		.no_write_protect = !feature_on(FEATURE_UFFD_WP),
+		.keep_fd = fd_private,
+		.drop_fd = fd_private_close,
 		.no_guard_install = !feature_on(FEATURE_GUARD_INSTALL),
 		.no_mprotect = !feature_on(FEATURE_MPROTECT_GUARD),
 	};
-	int r = stacks_init(&config);
+	int r = fdtab_init();
 
+	if (r < 0) {
+		error_set("no address space for descriptors: raise RLIMIT_AS (ulimit -v)");
+		return r;
+	}
+	r = stacks_init(&config);
 	if (r == -EINVAL)
 		error_set("guard_size: %zu does not fit into a stack", o->guard_size);
 	else if (r < 0)
@@ -125,12 +136,18 @@ static int init_memory(void)
 		          "GREEN_THREADS_MAX lower");
 	if (r < 0)
 		return r;
+	feature_set(FEATURE_USERFAULTFD, stacks_rung() <= STACK_RUNG_USERFAULTFD);
+	feature_set(FEATURE_USERFAULTFD_KERNEL, stacks_rung() == STACK_RUNG_USERFAULTFD_KERNEL);
+	feature_set(FEATURE_UFFD_WP, stacks_can_hibernate());
 	feature_set(FEATURE_GUARD_INSTALL, stacks_rung() == STACK_RUNG_GUARD_INSTALL);
 	feature_set(FEATURE_MPROTECT_GUARD, stacks_rung() == STACK_RUNG_MPROTECT);
 	/* More than there are stacks for would wait for one another for ever. */
 	rt.count_exactly = o->threads_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
 	if (!o->threads_max || o->threads_max > stacks_capacity(0))
 		o->threads_max = stacks_capacity(0);
+	/* Where the address space is too short for that, stacks stay as they are. */
+	if (o->hibernate_after_ns != GREEN_FOREVER)
+		hibernate_init();
 	rt.default_class = stack_class(o->stack_size);
 	o->stack_size = stack_class_size((unsigned)rt.default_class);
 	/* OS threads and the workers' caches hold some descriptors too.  The table
@@ -141,8 +158,6 @@ static int init_memory(void)
 	r = space.rlim_cur == RLIM64_INFINITY ? gt_table_init(GT_INDEX_MASK) : -ENOMEM;
 	if (r < 0)
 		r = gt_table_init(o->threads_max + rt.workers_count * 4096 + 65536);
-	if (r == 0)
-		r = fdtab_init();
 	if (r < 0) {
 		error_set("no address space for descriptors: raise RLIMIT_AS (ulimit -v), or set "
 		          "GREEN_THREADS_MAX lower");
@@ -228,12 +243,14 @@ static bool fall_back(int error)
 static void fork_prepare(void)
 {
 	pthread_mutex_lock(&life.lock);
+	hibernate_lock();
 	gt_table_lock();
 }
 
 static void fork_parent(void)
 {
 	gt_table_unlock();
+	hibernate_unlock();
 	pthread_mutex_unlock(&life.lock);
 }
 
@@ -241,9 +258,14 @@ static void fork_parent(void)
  * runtime: rings, workers and other green threads are the parent's. */
 static void fork_child(void)
 {
+	struct gt *self = gt_self();
+
 	gt_table_unlock();
+	hibernate_unlock();
 	pthread_mutex_unlock(&life.lock);
 	waiter_forked();
+	if (atomic_load_explicit(&rt.state, memory_order_relaxed) != RUNTIME_NONE)
+		stacks_forked(self ? self->stack : STACK_NONE);
 	io_op_forked();
 	io_buffer_forked();
 	worker_set_self(NULL);
@@ -453,11 +475,19 @@ static void start_error(unsigned worker, int error)
 static int workers_start(void)
 {
 	struct worker *first = worker_at(0);
-	int r = worker_enter(first);
+	int r = stacks_start();
 	unsigned i;
 
 	if (r < 0) {
+		error_set("no worker can start without the thread that watches the stacks: %s; "
+		          "raise the limit on processes (ulimit -u), set GREEN_WORKERS to fewer, or "
+		          "GREEN_FEATURES=-userfaultfd",
+		          strerror(-r));
+		return r;
+	}
+	if ((r = worker_enter(first)) < 0) {
 		start_error(0, r);
+		stacks_stop();
 		return r;
 	}
 	for (i = 1; i < rt.workers_count; i++)
@@ -471,6 +501,7 @@ static int workers_start(void)
 	runtime_stop_workers();
 	workers_join(1, i);
 	worker_leave(first);
+	stacks_stop();
 	return r;
 }
 
@@ -516,6 +547,7 @@ static int run_as_worker(void *pc)
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
 	workers_join(1, rt.workers_count);
 	worker_leave(worker_at(0));
+	stacks_stop();
 	if (unlikely(sched_alive() > 0))
 		runtime_abandon();
 	return r < 0 ? r : 0;

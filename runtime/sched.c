@@ -10,8 +10,10 @@
  */
 #include "scheduler.h"
 #include "arch/switch.h"
+#include "hibernate.h"
 #include "runtime.h"
 #include "sanitizer.h"
+#include "sweep.h"
 
 #include <errno.h>
 
@@ -359,6 +361,7 @@ int sched_prepare(struct worker *w, struct gt *gt)
 		local_push(&w->starved, gt); /* later, when one has been given back */
 		return r;
 	}
+	stack_set_owner(gt->stack, gt_index(gt));
 	gt->sp = switch_prepare(stack_top(gt->stack), spawn_boot, gt);
 #if defined(GREEN_TSAN)
 	*fiber_of(gt) = sanitizer_fiber_new();
@@ -419,6 +422,10 @@ static inline void set_running(struct worker *w, struct gt *gt)
 	                      atomic_load_explicit(&w->switches, memory_order_relaxed) + 1,
 	                      memory_order_relaxed);
 	if (gt) {
+		/* Relaxed: set before the wait was claimed, and the claim has come
+		 * here through a queue; the line is needed anyway. */
+		if (unlikely(atomic_load_explicit(&gt->park, memory_order_relaxed) & PARK_ASLEEP))
+			sweep_rouse(gt);
 		atomic_store_explicit(&gt->state, GT_RUNNING, memory_order_relaxed);
 		if (unlikely(atomic_load_explicit(&gt->worker, memory_order_relaxed) != w->id))
 			atomic_store_explicit(&gt->worker, w->id, memory_order_relaxed);
@@ -482,6 +489,7 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 	}
 	w->tick--;
 	next->stack = stack;
+	stack_set_owner(stack, gt_index(next));
 	set_running(w, next);
 	return next;
 }

@@ -4,6 +4,7 @@
  */
 #include "arena.h"
 #include "arch/sys.h"
+#include "uffd.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -33,7 +34,8 @@ static void arena_size(struct arena *a, const struct arena_want *want, size_t co
 	a->shift = want->shift;
 	a->capacity = (uint32_t)count;
 	a->cache_limit = want->valgrind ? 0 : (uint32_t)limit;
-	a->slots = (uint32_t)(count + limit * arena_caches_max + want->spare);
+	size_t held = limit + (limit ? ARENA_BATCH - 1 : 0);
+	a->slots = (uint32_t)(count + held * arena_caches_max + want->spare);
 	a->mapping_size = ((size_t)a->slots << a->shift) + ARENA_ALIGN;
 }
 
@@ -69,9 +71,12 @@ static int map_side(struct arena *a, bool valgrind)
 	size_t map_bytes = (slotmap_size(a->slots) + 63) & ~(size_t)63;
 	size_t settled_bytes = ((size_t)a->slots + 511) / 512 * 64;
 	size_t pins_bytes = ((size_t)a->slots * sizeof(*a->pins) + 63) & ~(size_t)63;
+	size_t sleep_bytes = ((size_t)a->slots * sizeof(*a->sleep) + 63) & ~(size_t)63;
+	size_t chunks_bytes = (((size_t)a->slots << a->shift) / ARENA_ALIGN + 64) & ~(size_t)63;
 	size_t names_bytes = valgrind ? (size_t)a->slots * sizeof(*a->checker_names) : 0;
 
-	a->side_size = map_bytes + settled_bytes + pins_bytes + names_bytes;
+	a->side_size = map_bytes + settled_bytes + pins_bytes + sleep_bytes + chunks_bytes +
+	               names_bytes;
 	a->side_mapping = sys_map(a->side_size, SYS_MAP_NORESERVE, &error);
 	if (!a->side_mapping)
 		return -ENOMEM;
@@ -81,7 +86,10 @@ static int map_side(struct arena *a, bool valgrind)
 	slotmap_init(&a->map, p, a->slots);
 	a->settled = (void *)(p + map_bytes);
 	a->pins = (void *)(p + map_bytes + settled_bytes);
-	a->checker_names = valgrind ? (void *)(p + map_bytes + settled_bytes + pins_bytes) : NULL;
+	p += map_bytes + settled_bytes + pins_bytes;
+	a->sleep = (void *)p;
+	a->chunk_sleeps = (void *)(p + sleep_bytes);
+	a->checker_names = valgrind ? (void *)(p + sleep_bytes + chunks_bytes) : NULL;
 	return 0;
 }
 
@@ -96,6 +104,11 @@ int arena_map(struct arena *a, const struct arena_want *want)
 		return -ENOMEM;
 	}
 	sys_name(a->mapping, a->mapping_size, arena_name(a->shift));
+	if (want->uffd && uffd_register(a->mapping, a->mapping_size) < 0) {
+		sys_unmap(a->mapping, a->mapping_size);
+		sys_unmap(a->side_mapping, a->side_size);
+		return -ENOMEM;
+	}
 	/* Neither can fail in a way that matters: a kernel without huge pages
 	 * refuses the first, and the second only makes core dumps shorter. */
 	sys3(SYS_madvise, a->mapping, a->mapping_size, MADV_NOHUGEPAGE);

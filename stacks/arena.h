@@ -18,7 +18,15 @@
 #include <stdatomic.h>
 
 #define ARENA_SLOTS_MIN 64 /* of the smallest class */
+#define ARENA_BATCH 16u /* slots fetched by a cache at once */
 #define ARENA_SLOTS_MAX ((size_t)1 << 24)
+
+/* What hibernate.h knows of a slot. */
+struct slot_sleep {
+	_Atomic uint32_t word;  /* length of the live bytes << 2 | state; 0: resident */
+	uint32_t slab;          /* their entry; written before, read after `word` says so */
+	_Atomic uint32_t owner; /* hint: who runs on it */
+};
 
 struct arena {
 	/* Written once, when the arena is mapped; base last. */
@@ -33,6 +41,8 @@ struct arena {
 	 * holder; the map's lock orders it before the next holder. */
 	_Atomic uint64_t *settled;
 	_Atomic uint32_t *pins;
+	struct slot_sleep *sleep;
+	_Atomic uint8_t *chunk_sleeps; /* all of its slots hibernate, its page table is gone */
 	unsigned *checker_names; /* NULL unless under valgrind */
 
 	cache_aligned struct slotmap map;
@@ -46,6 +56,7 @@ struct arena_want {
 	size_t slots_min;
 	unsigned spare; /* slots beyond what is promised */
 	bool valgrind;
+	bool uffd; /* register it */
 };
 
 extern struct arena arenas[STACK_CLASSES];

@@ -6,6 +6,7 @@
 #include "arena.h"
 #include "checker.h"
 #include "guard.h"
+#include "pages.h"
 #include "stack.h"
 
 #include <assert.h>
@@ -13,9 +14,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define STACK_BATCH 16u /* slots fetched from the arena at once */
-
-_Static_assert(STACK_BATCH <= ADVISE_MAX, "a batch is guarded by one call");
+_Static_assert(ARENA_BATCH == STACK_BARE_MAX, "a batch fits into the cache");
+_Static_assert(ARENA_BATCH <= ADVISE_MAX, "a batch is guarded by one call");
 
 static struct { /* all caches that have been used */
 	struct spin lock;
@@ -92,6 +92,35 @@ static void checker_slot_ends(struct arena *a, uint32_t slot)
 		checker_deregister(a->checker_names[slot]);
 }
 
+static unsigned batch_size(struct stack_cache *cache, unsigned class)
+{
+	unsigned want = 1 + cache_limit(cache, class) / 2;
+
+	return want < ARENA_BATCH ? want : ARENA_BATCH;
+}
+
+/* As below, where slots come without pages: the lowest of the batch gets its
+ * own now, the others when they are wanted. */
+static int acquire_missing(struct stack_cache *cache, unsigned class, stack_id *stack)
+{
+	struct arena *a = &arenas[class];
+	struct stack_cache_class *hot = &cache->class[class];
+	uint32_t bare = atomic_load_explicit(&hot->bare_count, memory_order_relaxed);
+
+	if (!bare) {
+		uint32_t slots[ARENA_BATCH];
+		int count = fetch_slots(a, slots, batch_size(cache, class));
+		if (count < 0)
+			return count;
+		for (int i = count - 1; i >= 0; i--)
+			hot->bare[bare++] = arena_id(class, slots[i]);
+	}
+	*stack = hot->bare[bare - 1];
+	int r = pages_fill(a, arena_slot_of(*stack));
+	atomic_store_explicit(&hot->bare_count, r < 0 ? bare : bare - 1, memory_order_relaxed);
+	return r;
+}
+
 /* The cache is empty: fetches a batch, keeps all but the lowest.  Not inlined,
  * so that the hot path needs no frame. */
 static __attribute__((noinline)) int acquire_cold(struct stack_cache *cache, unsigned class,
@@ -99,13 +128,13 @@ static __attribute__((noinline)) int acquire_cold(struct stack_cache *cache, uns
 {
 	struct arena *a = &arenas[class];
 	struct stack_cache_class *hot = &cache->class[class];
-	uint32_t slots[STACK_BATCH];
-	unsigned want;
+	uint32_t slots[ARENA_BATCH];
 
 	if (!arena_is_mapped(a))
 		return -ENOMEM;
-	want = 1 + cache_limit(cache, class) / 2;
-	int count = fetch_slots(a, slots, want < STACK_BATCH ? want : STACK_BATCH);
+	if (guard_is_missing_page())
+		return acquire_missing(cache, class, stack);
+	int count = fetch_slots(a, slots, batch_size(cache, class));
 	if (count < 0)
 		return count;
 	for (int i = count - 1; i > 0; i--)
@@ -153,7 +182,10 @@ static void drop_pages(struct arena *a, const uint32_t *slots, unsigned count)
 		unsigned first = i++;
 		while (i < count && slots[i] == slots[i - 1] + 1)
 			i++;
-		char *low = arena_slot(a, slots[first]) + guard_size();
+		/* A guard that is missing anyway may go along: whole 2 MiB give back
+		 * their page table too. */
+		char *low = arena_slot(a, slots[first]) +
+		            (guard_is_missing_page() ? 0 : guard_size());
 		char *high = arena_slot(a, slots[i - 1]) + arena_stride(a);
 		runs[n++] = (struct iovec){ low, (size_t)(high - low) };
 		if (n == ADVISE_MAX || i == count) {
@@ -224,11 +256,24 @@ void stack_release(struct stack_cache *cache, stack_id stack)
 	set_hot_count(hot, count + 1);
 }
 
+static void give_bare(struct stack_cache_class *hot, unsigned class)
+{
+	uint32_t slots[ARENA_BATCH];
+	uint32_t count = atomic_load_explicit(&hot->bare_count, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count; i++)
+		slots[i] = arena_slot_of(hot->bare[i]);
+	atomic_store_explicit(&hot->bare_count, 0, memory_order_relaxed);
+	if (count)
+		slotmap_give(&arenas[class].map, slots, count);
+}
+
 void stack_cache_flush(struct stack_cache *cache)
 {
 	for (unsigned i = 0; i < STACK_CLASSES; i++) {
 		if (hot_count(&cache->class[i]))
 			trim(cache, i, hot_count(&cache->class[i]));
+		give_bare(&cache->class[i], i);
 		cache->class[i].limit = 0;
 	}
 	if (!cache->listed)
@@ -251,7 +296,9 @@ size_t stacks_used(void)
 	spin_lock(&list.lock);
 	for (struct stack_cache *c = list.first; c; c = c->next)
 		for (unsigned i = 0; i < STACK_CLASSES; i++)
-			used -= hot_count(&c->class[i]);
+			used -= hot_count(&c->class[i]) +
+			        (int64_t)atomic_load_explicit(&c->class[i].bare_count,
+			                                      memory_order_relaxed);
 	for (unsigned i = 0; i < STACK_CLASSES; i++)
 		if (arena_is_mapped(&arenas[i]))
 			used += atomic_load_explicit(&arenas[i].map.taken, memory_order_relaxed);

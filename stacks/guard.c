@@ -6,6 +6,7 @@
 #include "advise.h"
 #include "arch/compat.h"
 #include "arch/sys.h"
+#include "uffd.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -30,17 +31,56 @@ static bool probe_install(size_t size)
 	return r == 0;
 }
 
+/* Below the first two rungs. */
+static enum stack_rung older_rung(const struct stacks_config *config, size_t size)
+{
+	if (!config->no_guard_install && probe_install(size))
+		return STACK_RUNG_GUARD_INSTALL;
+	return config->no_mprotect ? STACK_RUNG_NONE : STACK_RUNG_MPROTECT;
+}
+
+static enum uffd_mode open_uffd(const struct stacks_config *config)
+{
+	struct uffd_config want = {
+		.no_kernel = config->no_userfaultfd_kernel,
+		.no_protect = config->no_write_protect,
+		.keep_fd = config->keep_fd,
+		.drop_fd = config->drop_fd,
+	};
+
+	return config->no_userfaultfd ? UFFD_NONE : uffd_open(&want);
+}
+
 void guard_init(const struct stacks_config *config, size_t size, bool valgrind)
 {
+	enum uffd_mode mode;
+
 	guards.size = size;
 	atomic_store_explicit(&guards.protected, 0, memory_order_relaxed);
 	atomic_store_explicit(&guards.missing, 0, memory_order_relaxed);
 	if (valgrind)
 		guards.rung = STACK_RUNG_NONE;
-	else if (!config->no_guard_install && probe_install(size))
-		guards.rung = STACK_RUNG_GUARD_INSTALL;
+	else if ((mode = open_uffd(config)) != UFFD_NONE)
+		guards.rung = mode == UFFD_KERNEL ? STACK_RUNG_USERFAULTFD_KERNEL
+		                                  : STACK_RUNG_USERFAULTFD;
 	else
-		guards.rung = config->no_mprotect ? STACK_RUNG_NONE : STACK_RUNG_MPROTECT;
+		guards.rung = older_rung(config, size);
+}
+
+void guard_fini(void)
+{
+	if (guard_is_missing_page())
+		uffd_close();
+}
+
+int guard_renew(void)
+{
+	enum uffd_mode mode = uffd_renew();
+
+	if (mode == UFFD_NONE)
+		return -EBADF;
+	guards.rung = mode == UFFD_KERNEL ? STACK_RUNG_USERFAULTFD_KERNEL : STACK_RUNG_USERFAULTFD;
+	return 0;
 }
 
 static int install_batch(struct arena *a, const uint32_t *slots, unsigned count)
@@ -74,6 +114,8 @@ int guard_install(struct arena *a, const uint32_t *slots, unsigned count)
 	unsigned n = 0;
 
 	assert(count <= ADVISE_MAX);
+	if (guard_is_missing_page())
+		return 0;
 	for (unsigned i = 0; i < count; i++)
 		if (!arena_is_settled(a, slots[i]))
 			bare[n++] = slots[i];

@@ -11,14 +11,24 @@
 /* Each mprotect guard costs two of the process's VMAs (default limit 65,530). */
 #define STACK_MPROTECT_MAX 30000u
 
-/* Tries the rungs. size: bytes of a guard, whole pages. */
+/* Tries the rungs; guard_fini() closes what that opened.  size: bytes of a guard, whole pages. */
 void guard_init(const struct stacks_config *config, size_t size, bool valgrind);
+
+void guard_fini(void);
+/* The userfaultfd is gone, and no stack is in use: 0, or -EBADF when there is
+ * no other to be had. */
+int guard_renew(void);
 
 /* Guards those of the slots that have none yet.  0, or -errno from the kernel:
  * those for which arena_is_settled() then holds may be used. */
 int guard_install(struct arena *a, const uint32_t *slots, unsigned count);
 
 enum stack_rung guard_rung(void);
+/* Are the arenas registered with userfaultfd? */
+static inline bool guard_is_missing_page(void)
+{
+	return guard_rung() <= STACK_RUNG_USERFAULTFD;
+}
 size_t guard_size(void);
 size_t guard_missing(void); /* slots that were handed out without one */
 

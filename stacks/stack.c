@@ -6,6 +6,8 @@
 #include "arena.h"
 #include "checker.h"
 #include "guard.h"
+#include "hibernate.h"
+#include "uffd.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,6 +38,7 @@ static struct arena_want want_of(unsigned class)
 		.slots_min = class ? 1 : ARENA_SLOTS_MIN,
 		.spare = STACK_SPARE,
 		.valgrind = stacks.valgrind,
+		.uffd = guard_is_missing_page(),
 	};
 
 	if (!want.slots)
@@ -74,13 +77,18 @@ int stacks_init(const struct stacks_config *config)
 	int r = arena_map(&arenas[0], &want);
 	if (r == 0)
 		stacks.slots = arenas[0].capacity;
+	else
+		guard_fini();
 	return r;
 }
 
 void stacks_fini(void)
 {
+	stacks_stop();
 	for (unsigned i = 0; i < STACK_CLASSES; i++)
 		arena_unmap(&arenas[i]);
+	hibernate_fini();
+	guard_fini();
 }
 
 /* Maps a larger class the first time somebody wants it. */
@@ -211,12 +219,24 @@ enum stack_rung stacks_rung(void)
 const char *stacks_rung_name(void)
 {
 	static const char *const names[] = {
+		[STACK_RUNG_USERFAULTFD_KERNEL] = "userfaultfd-kernel",
+		[STACK_RUNG_USERFAULTFD] = "userfaultfd",
 		[STACK_RUNG_GUARD_INSTALL] = "guard-install",
 		[STACK_RUNG_MPROTECT] = "mprotect",
 		[STACK_RUNG_NONE] = "none",
 	};
 
 	return names[guard_rung()];
+}
+
+const char *stacks_reason(void)
+{
+	return uffd_reason();
+}
+
+bool stacks_can_hibernate(void)
+{
+	return guard_is_missing_page() && uffd_can_protect();
 }
 
 size_t stacks_unguarded(void)

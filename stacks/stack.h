@@ -9,16 +9,26 @@
  *      | guard | usable .................... frames <- SP | colour |
  *      ^ slot base                                                 ^ slot end
  *
- * The guard is installed when a slot is first used.  A slot that is given back
- * goes to the caller's cache and keeps its pages ("hot"); when the cache is
- * full its coldest half loses them and goes back to the arena, which hands out
- * the lowest free slot first, so that memory in use stays dense.
+ * A slot that is given back goes to the caller's cache and keeps its pages
+ * ("hot"); when the cache is full its coldest half loses them and goes back to
+ * the arena, which hands out the lowest free slot first, so that memory in use
+ * stays dense.
  *
- * Which kind of guard is used is the rung of a ladder, tried at start:
+ * What lies in the slots and below them is the rung of a ladder, tried at start:
+ *   userfaultfd-kernel, userfaultfd
+ *                  the arena is registered with userfaultfd (uffd.h has the
+ *                  two modes); the guard is a page that is missing
  *   guard-install  MADV_GUARD_INSTALL: no VMA is split (Linux 6.13)
  *   mprotect       PROT_NONE pages, two VMAs each: only the first
  *                  STACK_MPROTECT_MAX slots, the rest is unguarded and says so
  *   none           the memory checker's own guards (valgrind)
+ *
+ * On the first two nothing appears in a slot by itself.  When it is started
+ * cold, its top page is copied in and all below it is mapped to the kernel's
+ * page of zeroes: growing is then an ordinary write fault, in user code and in
+ * system calls alike, that userfaultfd does not see.  (Not one page of the
+ * arena is marked as a guard: one such mark would keep the kernel from taking
+ * back the page table of its 2 MiB.)
  *
  * Nothing here knows what a green thread is.  All calls may be made by any OS
  * thread; a cache belongs to one worker at a time.
@@ -38,6 +48,7 @@ typedef uint32_t stack_id;
 
 #define STACK_CLASSES 3 /* 64 KiB, 256 KiB, 1 MiB */
 #define STACK_SIZE_MAX ((size_t)1 << 20)
+#define STACK_BARE_MAX 16
 #define STACK_CACHE_MAX 256 /* hot slots per class and worker */
 
 /* Stacks whose tops lie at the same place of their slots would share few cache
@@ -47,6 +58,8 @@ typedef uint32_t stack_id;
 #define STACK_COLOUR_SHIFT 6
 
 enum stack_rung {
+	STACK_RUNG_USERFAULTFD_KERNEL,
+	STACK_RUNG_USERFAULTFD,
 	STACK_RUNG_GUARD_INSTALL,
 	STACK_RUNG_MPROTECT,
 	STACK_RUNG_NONE,
@@ -56,8 +69,15 @@ struct stacks_config {
 	size_t guard_size;     /* bytes; 0: one page */
 	size_t slots_max;      /* of the smallest class; 0: as many as can be reserved, <= 2^24 */
 	unsigned caches_max;   /* caches that will be used (workers); 0: 1024 */
-	bool no_guard_install; /* imitate an older kernel */
+	bool no_userfaultfd;   /* imitate an older or stricter kernel */
+	bool no_userfaultfd_kernel;
+	bool no_write_protect;
+	bool no_guard_install;
 	bool no_mprotect;
+	/* The userfaultfd is the owner's to keep: moves it, returns its new number;
+	 * closes it.  NULL: it stays where it is. */
+	int (*keep_fd)(int fd);
+	void (*drop_fd)(int fd);
 };
 
 static inline unsigned stack_class_of(stack_id stack)
@@ -71,6 +91,8 @@ struct stack_cache {
 		_Atomic uint32_t count; /* written by the owner, read by stacks_used() */
 		uint32_t limit;         /* 0: nothing is kept */
 		stack_id slots[STACK_CACHE_MAX];
+		_Atomic uint32_t bare_count; /* as count: fetched, still without pages */
+		stack_id bare[STACK_BARE_MAX];
 	} class[STACK_CLASSES];
 	bool listed, keeps;
 	struct stack_cache *next; /* in the list of all caches */
@@ -81,6 +103,24 @@ struct stack_cache {
  * the smallest class; -ENOMEM (RLIMIT_AS, RLIMIT_DATA: tries smaller arenas
  * first, down to 64 slots of the smallest class). */
 int stacks_init(const struct stacks_config *config);
+
+/* Before and after stacks are used: the threads that see to missing pages, where
+ * the rung has any.  0 or -errno. */
+int stacks_start(void);
+void stacks_stop(void);
+unsigned stacks_threads(void); /* running now */
+
+/* In a forked child that runs on this stack (or none): the arenas are no longer
+ * watched there.  Watches them again, or at least guards that stack. */
+void stacks_forked(stack_id running);
+
+/* Somebody touched a missing page of an arena (SIGBUS, BUS_ADRERR): true when
+ * it is there now and the touch shall be repeated.  Async-signal-safe. */
+bool stack_touched(void *address);
+
+/* If address lies in a guard that is a missing page: makes that page deadly for
+ * good, by SIGSEGV.  Async-signal-safe. */
+bool stack_guard_deadly(void *address);
 
 /* Unmaps everything; no stack is in use and all caches have been flushed. */
 void stacks_fini(void);
@@ -122,6 +162,8 @@ enum stack_part stack_find(const void *address, stack_id *stack);
 
 enum stack_rung stacks_rung(void);
 const char *stacks_rung_name(void);
+const char *stacks_reason(void); /* why not a better one; "" */
+bool stacks_can_hibernate(void);
 size_t stacks_used(void);      /* acquired and not released, all classes */
 size_t stacks_unguarded(void); /* slots handed out so far that have no guard */
 size_t stacks_guard_size(void);

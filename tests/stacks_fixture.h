@@ -13,6 +13,7 @@
 #include "checker.h"
 #include "stack.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 
 #if defined(GREEN_ASAN) || defined(GREEN_TSAN)
@@ -28,9 +29,21 @@ HARNESS_UNUSED static struct stack_cache *new_cache(void)
 	return calloc(1, sizeof(struct stack_cache));
 }
 
+HARNESS_UNUSED static void on_touch(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (!stack_touched(info->si_addr))
+		signal(sig, SIG_DFL);
+}
+
+/* Stacks that are watched, as the runtime watches them. */
 HARNESS_UNUSED static void init(struct stacks_config config)
 {
+	struct sigaction action = { .sa_sigaction = on_touch, .sa_flags = SA_SIGINFO };
+
+	CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	CHECK_EQ(stacks_init(&config), 0);
+	CHECK_EQ(stacks_start(), 0);
 }
 
 HARNESS_UNUSED static stack_id acquire(struct stack_cache *cache, unsigned class)

@@ -60,7 +60,7 @@ TEST(installed_guards_are_deadly)
 	if (!kernel_installs_guards()) {
 		SKIP("no MADV_GUARD_INSTALL");
 	}
-	check_guards((struct stacks_config){ 0 }, STACK_RUNG_GUARD_INSTALL);
+	check_guards((struct stacks_config){ .no_userfaultfd = true }, STACK_RUNG_GUARD_INSTALL);
 }
 
 TEST(protected_guards_are_deadly)
@@ -68,7 +68,8 @@ TEST(protected_guards_are_deadly)
 	if (checker_is_valgrind()) {
 		SKIP("valgrind has its own");
 	}
-	check_guards((struct stacks_config){ .no_guard_install = true }, STACK_RUNG_MPROTECT);
+	check_guards((struct stacks_config){ .no_userfaultfd = true, .no_guard_install = true },
+	             STACK_RUNG_MPROTECT);
 }
 
 TEST(without_guards_the_missing_are_counted)
@@ -76,7 +77,8 @@ TEST(without_guards_the_missing_are_counted)
 	struct stack_cache *cache = new_cache();
 
 	init((struct stacks_config){
-		.slots_max = 64, .caches_max = 1, .no_guard_install = true, .no_mprotect = true });
+		.slots_max = 64, .caches_max = 1, .no_userfaultfd = true,
+		.no_guard_install = true, .no_mprotect = true });
 	CHECK_EQ(stacks_rung(), STACK_RUNG_NONE);
 	CHECK_STR(stacks_rung_name(), "none");
 	release(cache, acquire(cache, 0));
@@ -96,7 +98,8 @@ TEST(guards_by_mprotect_leave_mappings_to_the_program)
 	struct stack_cache *cache = new_cache();
 	stack_id *stacks = calloc(COUNT, sizeof(*stacks));
 
-	init((struct stacks_config){ .caches_max = 1, .no_guard_install = true });
+	init((struct stacks_config){
+		.caches_max = 1, .no_userfaultfd = true, .no_guard_install = true });
 	for (int i = 0; i < COUNT; i++)
 		stacks[i] = acquire(cache, 0);
 	CHECK_GE(stacks_unguarded(), COUNT - 30000);
@@ -117,7 +120,8 @@ TEST(no_memory_for_a_guard_is_an_error)
 	struct stack_cache *cache = new_cache();
 	stack_id stack = STACK_NONE;
 
-	init((struct stacks_config){ .slots_max = 1000, .caches_max = 1 });
+	init((struct stacks_config){
+		.slots_max = 1000, .caches_max = 1, .no_userfaultfd = true });
 	faults = (typeof(faults)){ SYS_madvise, MADV_GUARD_INSTALL, -ENOMEM, 0, 0, 0 };
 	sys.call = faulty_call;
 	CHECK_EQ(stack_reserve(0), 0);

@@ -327,7 +327,7 @@ TEST(without_io_uring)
 
 TEST(option_features_and_variable_add_up)
 {
-	struct green_options options = { .features = "-guard_install" };
+	struct green_options options = { .features = "-userfaultfd,-guard_install" };
 	struct green_info info;
 
 	plain_environment();
@@ -337,7 +337,7 @@ TEST(option_features_and_variable_add_up)
 	CHECK_HAS(info.features, "-guard_install");
 	CHECK(strcmp(info.stacks, "guard-install") != 0);
 	unsetenv("GREEN_FEATURES");
-	options.features = "-io_uring,-guard_install,-mprotect_guard";
+	options.features = "-io_uring,-userfaultfd,-guard_install,-mprotect_guard";
 	info = init_info(&options);
 	CHECK_STR(info.stacks, "none");
 }

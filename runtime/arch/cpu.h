@@ -5,6 +5,8 @@
 #ifndef ARCH_CPU_H
 #define ARCH_CPU_H
 
+#include <stddef.h>
+
 #define CACHE_LINE 64
 #define cache_aligned _Alignas(CACHE_LINE)
 
@@ -26,6 +28,14 @@ static inline void cpu_pause(void)
 {
 #if defined(__x86_64__)
 	__builtin_ia32_pause();
+#endif
+}
+
+/* Copies what the sanitizers must not look at: other threads' frames. */
+static inline void cpu_copy(void *to, const void *from, size_t size)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 #endif
 }
 

@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define THREADS 100000
 #define SETTLE_NS GREEN_MS(50)  /* from the last thread's start until it is parked */
 #define BYTES_PER_THREAD 6000.0 /* to judge whether memory suffices */
 #define DESCRIPTORS_KEPT 200    /* left for the runtime and the rest */
@@ -31,6 +32,7 @@ struct park {
 	uint64_t fds_count;
 	struct proc_memory before;
 	green_sem_t sem, all_ended;
+	int64_t hibernate_ns; /* 0: never */
 	_Atomic uint64_t next, started, woken, ended;
 };
 
@@ -51,10 +53,31 @@ static bool wait_once(uint64_t number)
 	}
 }
 
+/* What a thread has on its stack while it is parked, and finds there again. */
+#define WORDS 4
+
+static void fill(uint64_t *words, uint64_t number)
+{
+	for (uint64_t i = 0; i < WORDS; i++)
+		words[i] = (number + 1) * 0x9e3779b97f4a7c15u + i;
+	__asm__ volatile("" : : "r"(words) : "memory"); /* they lie on the stack */
+}
+
+static bool intact(const uint64_t *words, uint64_t number)
+{
+	for (uint64_t i = 0; i < WORDS; i++)
+		if (words[i] != (number + 1) * 0x9e3779b97f4a7c15u + i)
+			return false;
+	return true;
+}
+
 static void *parker(void *arg)
 {
+	uint64_t words[WORDS];
+
+	fill(words, (uint64_t)arg);
 	atomic_fetch_add_explicit(&park.started, 1, memory_order_relaxed);
-	if (wait_once((uint64_t)arg))
+	if (wait_once((uint64_t)arg) && intact(words, (uint64_t)arg))
 		atomic_fetch_add_explicit(&park.woken, 1, memory_order_relaxed);
 	/* The last one's post makes the counts above visible to the waiter. */
 	if (atomic_fetch_add_explicit(&park.ended, 1, memory_order_acq_rel) + 1 == park.threads)
@@ -104,6 +127,40 @@ static void wake_all(void)
 	green_sem_wait(&park.all_ended);
 }
 
+/* Waits until all but a few stacks sleep; false: they do not here. */
+static bool wait_hibernated(void)
+{
+	struct green_info info;
+	size_t before = 0;
+	int64_t changed = green_now();
+
+	do {
+		if (green_info(&info))
+			return false;
+		if (info.stacks_hibernated != before)
+			changed = green_now();
+		before = info.stacks_hibernated;
+		progress("park: %zu of %llu stacks hibernated", before,
+		         (unsigned long long)park.threads);
+		green_sleep(GREEN_MS(20));
+	} while (before < park.threads && green_now() - changed < 2 * park.hibernate_ns);
+	return before >= park.threads - park.threads / 1000;
+}
+
+static int measure_hibernated(struct run *run)
+{
+	struct proc_memory now;
+
+	if (!park.hibernate_ns || !wait_hibernated())
+		return 0;
+	int error = proc_memory(0, &now);
+	if (error)
+		return run_cannot(run, "/proc/self/status: %s", strerror(-error));
+	result_measure(&run->result, "bytes_per_thread_hibernated", "bytes",
+	               (proc_bytes(&now) - proc_bytes(&park.before)) / (double)park.threads);
+	return 0;
+}
+
 static int park_round(struct run *run, void *arg)
 {
 	(void)arg;
@@ -115,6 +172,9 @@ static int park_round(struct run *run, void *arg)
 	int64_t parked = green_now();
 	green_sleep(SETTLE_NS);
 	int error = proc_memory(0, &now);
+	int failed = measure_hibernated(run);
+	if (failed)
+		return failed;
 	int64_t wake = green_now();
 	wake_all();
 	int64_t end = green_now();
@@ -176,7 +236,7 @@ static int prepare(struct run *run)
 static int park_body(struct run *run)
 {
 	static const char *const names[] = { "sleep", "read", "sem" };
-	park.threads = run_default(run->options->threads, 100000);
+	park.threads = run_default(run->options->threads, THREADS);
 	result_number(&run->result, "threads", (double)park.threads);
 	result_text(&run->result, "how", names[park.way]);
 	if (prepare(run) == 0)
@@ -186,6 +246,20 @@ static int park_body(struct run *run)
 	free(park.fds);
 	free(park.handles);
 	return run->status;
+}
+
+/* Not before all are there and have been measured. */
+static void hibernate_later(const struct options *options)
+{
+	const char *given = getenv("GREEN_HIBERNATE_MS");
+	uint64_t ms = 1000 + run_default(options->threads, THREADS) / 100;
+	char text[32];
+
+	if (given)
+		ms = strtoull(given, NULL, 10);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)ms);
+	setenv("GREEN_HIBERNATE_MS", text, 1);
+	park.hibernate_ns = GREEN_MS(ms);
 }
 
 static int park_run(const struct options *options)
@@ -199,13 +273,15 @@ static int park_run(const struct options *options)
 		park.way = SEM;
 	else
 		return options_bad("how", "give sleep, read or sem");
+	hibernate_later(options);
 	return run_bench(options, "park", park_body);
 }
 
 const struct bench bench_park = {
 	.name = "park",
 	.about = "Parks many green threads at once, measures the memory of each (resident,\n"
-		 "page tables, swap), wakes all and counts them.\n"
+		 "page tables, swap) while active and, once they hibernate, then, wakes all,\n"
+		 "checks what lay on their stacks, and counts them.\n"
 		 "--threads: parked at once (default 100k).\n"
 		 "--how: sleep (default; woken by green_cancel), read (of an eventfd), sem.",
 	.accepts = "threads how",

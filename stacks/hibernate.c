@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The states of hibernate.h, sweeping and restoring.
+ */
+#include "hibernate.h"
+#include "arch/cpu.h"
+#include "arch/sys.h"
+#include "arena.h"
+#include "guard.h"
+#include "slab.h"
+#include "uffd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+#define PAGE ((size_t)UFFD_PAGE_MAX)
+#define CHUNK_SHIFT 21
+#define RESTORE_TRIES 10000 /* with a yield each, when memory is short */
+
+enum { RESIDENT, SWEEPING, HIBERNATED, RESTORING, STATE_MASK = 3, LENGTH_SHIFT = 2 };
+
+static struct {
+	struct spin lock;
+	_Atomic size_t count; /* hibernated now */
+	_Atomic bool ready;
+} hibernation;
+
+static struct arena *arena_of(stack_id stack)
+{
+	return &arenas[stack_class_of(stack)];
+}
+
+static struct slot_sleep *sleep_of(stack_id stack)
+{
+	return &arena_of(stack)->sleep[arena_slot_of(stack)];
+}
+
+static _Atomic uint8_t *chunk_of(stack_id stack)
+{
+	struct arena *a = arena_of(stack);
+
+	return &a->chunk_sleeps[arena_slot_of(stack) >> (CHUNK_SHIFT - a->shift)];
+}
+
+/* Release pairs with the acquires of those who wait for the state. */
+static void set_state(struct slot_sleep *s, uint32_t state, size_t length)
+{
+	atomic_store_explicit(&s->word, state | (uint32_t)length << LENGTH_SHIFT,
+	                      memory_order_release);
+}
+
+static bool move_state(struct slot_sleep *s, uint32_t *word, uint32_t state)
+{
+	return atomic_compare_exchange_strong_explicit(&s->word, word,
+	                                               (*word & ~STATE_MASK) | state,
+	                                               memory_order_acq_rel,
+	                                               memory_order_acquire);
+}
+
+int hibernate_init(void)
+{
+	size_t slots = 0;
+
+	if (!guard_is_missing_page() || !uffd_can_protect())
+		return -ENOSYS;
+	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
+		return 0;
+	for (unsigned i = 0; i < STACK_CLASSES; i++)
+		slots += arenas[i].slots;
+	int r = slab_init(slots);
+	atomic_store_explicit(&hibernation.ready, r == 0, memory_order_release);
+	return r;
+}
+
+void hibernate_fini(void)
+{
+	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
+		slab_fini();
+	atomic_store_explicit(&hibernation.ready, false, memory_order_relaxed);
+	atomic_store_explicit(&hibernation.count, 0, memory_order_relaxed);
+}
+
+bool hibernate_is_ready(void)
+{
+	return atomic_load_explicit(&hibernation.ready, memory_order_acquire);
+}
+
+/* ---- what the sweeper asks -------------------------------------------------- */
+
+unsigned stack_chunk_slots(unsigned class)
+{
+	return 1u << (CHUNK_SHIFT - arenas[class].shift);
+}
+
+uint32_t stack_chunks(unsigned class)
+{
+	if (!arena_is_mapped(&arenas[class]))
+		return 0;
+	/* A chunk that reaches beyond the last slot is left alone. */
+	return atomic_load_explicit(&arenas[class].dumpable, memory_order_relaxed) /
+	       stack_chunk_slots(class);
+}
+
+stack_id stack_in_chunk(unsigned class, uint32_t chunk, unsigned i)
+{
+	return arena_id(class, chunk * stack_chunk_slots(class) + i);
+}
+
+bool stack_chunk_sleeps(unsigned class, uint32_t chunk)
+{
+	return atomic_load_explicit(&arenas[class].chunk_sleeps[chunk], memory_order_relaxed);
+}
+
+void stack_set_owner(stack_id stack, uint32_t owner)
+{
+	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
+		atomic_store_explicit(&sleep_of(stack)->owner, owner, memory_order_relaxed);
+}
+
+uint32_t stack_owner(stack_id stack)
+{
+	return atomic_load_explicit(&sleep_of(stack)->owner, memory_order_relaxed);
+}
+
+bool stack_lull(stack_id stack)
+{
+	struct arena *a = arena_of(stack);
+	uint32_t word = RESIDENT;
+
+	/* A running thread pins before it parks: checked once more by the caller's
+	 * claim, which comes after.  Acquire pairs with the release in stack_unpin(). */
+	if (atomic_load_explicit(&a->pins[arena_slot_of(stack)], memory_order_acquire))
+		return false;
+	return move_state(sleep_of(stack), &word, SWEEPING);
+}
+
+void stack_unlull(stack_id stack)
+{
+	set_state(sleep_of(stack), RESIDENT, 0);
+}
+
+bool stack_fits_slab(stack_id stack, const void *sp)
+{
+	struct arena *a = arena_of(stack);
+
+	return (size_t)((char *)stack_top(stack) - (const char *)sp) <= SLAB_BYTES_MAX &&
+	       !atomic_load_explicit(&a->pins[arena_slot_of(stack)], memory_order_acquire);
+}
+
+/* ---- sweeping --------------------------------------------------------------- */
+
+static size_t length_of(const struct stack_sleeper *s)
+{
+	return (size_t)((char *)stack_top(s->stack) - (char *)s->sp);
+}
+
+static void give_up(struct stack_sleeper *s)
+{
+	if (s->slab)
+		slab_give(s->slab, length_of(s));
+	stack_unlull(s->stack);
+}
+
+/* Room for the live bytes; those without step back.  How many are left. */
+static unsigned take_room(struct stack_sleeper *sleepers, unsigned count)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		sleepers[i].slab = slab_take(length_of(&sleepers[i]));
+		if (sleepers[i].slab)
+			sleepers[n++] = sleepers[i];
+		else
+			give_up(&sleepers[i]);
+	}
+	return n;
+}
+
+/* Everybody's writes end, the bytes are copied, the pages go.  False when the
+ * kernel refused, and nothing has happened. */
+static bool sweep_range(char *start, size_t size, struct stack_sleeper *sleepers, unsigned count)
+{
+	bool good = uffd_protect(start, size, true) == 0;
+
+	for (unsigned i = 0; good && i < count; i++)
+		cpu_copy(slab_at(sleepers[i].slab), sleepers[i].sp, length_of(&sleepers[i]));
+	if (good && sys3(SYS_madvise, start, size, MADV_DONTNEED) < 0) {
+		uffd_protect(start, size, false); /* locked memory stays */
+		good = false;
+	}
+	/* Counted first: who restores one counts down. */
+	if (good)
+		atomic_fetch_add_explicit(&hibernation.count, count, memory_order_relaxed);
+	for (unsigned i = 0; i < count; i++) {
+		struct slot_sleep *s = sleep_of(sleepers[i].stack);
+		if (!good) {
+			give_up(&sleepers[i]);
+			continue;
+		}
+		s->slab = sleepers[i].slab;
+		set_state(s, HIBERNATED, length_of(&sleepers[i]));
+	}
+	return good;
+}
+
+/* Takes those of the chunk that sleep already out of others' reach; all or
+ * none.  Slots in use by the list are SWEEPING. */
+static bool lock_rest(stack_id first, unsigned slots, uint64_t *locked)
+{
+	*locked = 0;
+	for (unsigned i = 0; i < slots; i++) {
+		struct slot_sleep *s = sleep_of(first + i);
+		uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
+		if ((word & STATE_MASK) == SWEEPING)
+			continue;
+		if ((word & STATE_MASK) != HIBERNATED || !move_state(s, &word, SWEEPING))
+			return false;
+		*locked |= (uint64_t)1 << i;
+	}
+	return true;
+}
+
+static void unlock_rest(stack_id first, uint64_t locked)
+{
+	for (; locked; locked &= locked - 1) {
+		struct slot_sleep *s = sleep_of(first + (unsigned)__builtin_ctzll(locked));
+		uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
+		move_state(s, &word, HIBERNATED);
+	}
+}
+
+static void sweep_runs(struct stack_sleeper *sleepers, unsigned count)
+{
+	for (unsigned i = 0; i < count;) {
+		unsigned first = i++;
+		while (i < count && sleepers[i].stack == sleepers[i - 1].stack + 1)
+			i++;
+		struct arena *a = arena_of(sleepers[first].stack);
+		char *low = arena_slot(a, arena_slot_of(sleepers[first].stack));
+		sweep_range(low, (size_t)(i - first) << a->shift, sleepers + first, i - first);
+	}
+}
+
+void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count)
+{
+	uint64_t locked;
+
+	count = take_room(sleepers, count);
+	if (!count)
+		return;
+	struct arena *a = arena_of(sleepers[0].stack);
+	unsigned slots = stack_chunk_slots(stack_class_of(sleepers[0].stack));
+	stack_id first = sleepers[0].stack & ~(stack_id)(slots - 1);
+	if (lock_rest(first, slots, &locked)) {
+		/* Set before any of them can be restored, which clears it. */
+		atomic_store_explicit(chunk_of(first), 1, memory_order_relaxed);
+		if (!sweep_range(arena_slot(a, arena_slot_of(first)), (size_t)1 << CHUNK_SHIFT,
+		                 sleepers, count))
+			atomic_store_explicit(chunk_of(first), 0, memory_order_relaxed);
+	} else {
+		sweep_runs(sleepers, count);
+	}
+	unlock_rest(first, locked);
+}
+
+void hibernate_lock(void)
+{
+	spin_lock(&hibernation.lock);
+}
+
+void hibernate_unlock(void)
+{
+	spin_unlock(&hibernation.lock);
+}
+
+/* ---- restoring -------------------------------------------------------------- */
+
+/* Fills the slot; the caller has made it RESTORING. */
+static int restore(stack_id stack, struct slot_sleep *s, size_t length)
+{
+	struct arena *a = arena_of(stack);
+	char *low = arena_slot(a, arena_slot_of(stack)) + guard_size();
+	char *page = arena_slot(a, arena_slot_of(stack)) + arena_stride(a) - PAGE;
+	char *sp = (char *)stack_top(stack) - length;
+
+	assert(sp >= page);
+	/* Around the live bytes lie others', and they come along: nobody reads
+	 * below his stack pointer, or above his first frame. */
+	const char *from = slab_at(s->slab) - (sp - page);
+	int r = uffd_zero(low, (size_t)(page - low));
+	if (r == 0)
+		r = uffd_copy(page, from, PAGE);
+	return r == -EEXIST ? 0 : r;
+}
+
+/* *word: HIBERNATED, as last seen.  1: done; 0: somebody else was faster. */
+static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
+{
+	size_t length = *word >> LENGTH_SHIFT;
+	uint32_t entry;
+	int r = -ENOMEM;
+
+	if (!move_state(s, word, RESTORING))
+		return 0;
+	atomic_store_explicit(chunk_of(stack), 0, memory_order_relaxed);
+	entry = s->slab;
+	for (int i = 0; i < RESTORE_TRIES && r == -ENOMEM; i++)
+		if ((r = restore(stack, s, length)) == -ENOMEM)
+			sys0(SYS_sched_yield);
+	if (r < 0) {
+		set_state(s, HIBERNATED, length);
+		return r;
+	}
+	slab_give(entry, length);
+	atomic_fetch_sub_explicit(&hibernation.count, 1, memory_order_relaxed);
+	set_state(s, RESIDENT, 0);
+	return 1;
+}
+
+/* Lets whoever is at it finish. */
+static void wait_a_little(unsigned *tries)
+{
+	if (++*tries % 64)
+		cpu_pause();
+	else
+		sys0(SYS_sched_yield);
+}
+
+int stack_rouse(stack_id stack)
+{
+	struct slot_sleep *s = sleep_of(stack);
+	unsigned tries = 0;
+
+	for (;;) {
+		uint32_t word = atomic_load_explicit(&s->word, memory_order_acquire);
+		int r = 0;
+		if ((word & STATE_MASK) == RESIDENT)
+			return 0;
+		if ((word & STATE_MASK) == HIBERNATED)
+			r = try_restore(stack, s, &word);
+		else
+			wait_a_little(&tries);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* A stack in use that is resident has all its pages: this one has ended.  Whoever
+ * reads it gets zeroes, as from any memory given back.  Held meanwhile, or it
+ * could be put to sleep with a page that is not its own. */
+static int fill_stray(struct slot_sleep *s, void *page)
+{
+	uint32_t word = RESIDENT;
+	int r;
+
+	if (!move_state(s, &word, RESTORING))
+		return 0;
+	while ((r = uffd_zero(page, PAGE)) == -ENOMEM)
+		sys0(SYS_sched_yield); /* others are being made to give some back */
+	set_state(s, RESIDENT, 0);
+	return r < 0 ? r : 1;
+}
+
+int hibernate_touched(stack_id stack, void *page)
+{
+	struct slot_sleep *s = sleep_of(stack);
+	unsigned tries = 0;
+	int r = 0;
+
+	while (r == 0) {
+		uint32_t word = atomic_load_explicit(&s->word, memory_order_acquire);
+		if ((word & STATE_MASK) == RESIDENT)
+			r = fill_stray(s, page);
+		else if ((word & STATE_MASK) == HIBERNATED)
+			r = try_restore(stack, s, &word);
+		else
+			wait_a_little(&tries);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* ---- in a forked child ------------------------------------------------------ */
+
+/* Memory there is plain: a missing page reads as zeroes until it is written. */
+static void restore_plain(stack_id stack, struct slot_sleep *s, size_t length)
+{
+	cpu_copy((char *)stack_top(stack) - length, slab_at(s->slab), length);
+	set_state(s, RESIDENT, 0);
+}
+
+void hibernate_forked(bool watched)
+{
+	if (!atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
+		return;
+	for (unsigned class = 0; class < STACK_CLASSES; class++) {
+		unsigned count = stack_chunks(class) * (stack_chunks(class) ? stack_chunk_slots(class) : 0);
+		for (uint32_t slot = 0; slot < count; slot++) {
+			struct slot_sleep *s = &arenas[class].sleep[slot];
+			uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
+			size_t length = word >> LENGTH_SHIFT;
+			/* One that was being restored has its page, or still its entry. */
+			if ((word & STATE_MASK) == RESTORING)
+				set_state(s, length ? HIBERNATED : RESIDENT, length);
+			if (length && !watched)
+				restore_plain(arena_id(class, slot), s, length);
+		}
+	}
+}
+
+size_t stacks_hibernated(void)
+{
+	return atomic_load_explicit(&hibernation.count, memory_order_relaxed);
+}

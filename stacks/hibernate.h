@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Hibernation: the live bytes of a parked stack move into the slab, its pages
+ * go back to the kernel, and come back when it is resumed or touched.
+ *
+ *                      stack_lull               stacks_hibernate
+ *      RESIDENT ------------------> SWEEPING ------------------> HIBERNATED
+ *          ^      (or gives up)         |                             |
+ *          +----------------------------+                 stack_rouse |
+ *          |                                              or a touch  v
+ *          +------------------------------------------------- RESTORING
+ *
+ * Each arrow is a compare-and-swap of the slot's word or made by who won the
+ * last one, and only that one changes the slot's pages:
+ *
+ *   hibernate  protect against writing, copy, drop.  A write before the
+ *              protection is in the copy; one after it faults and waits for
+ *              HIBERNATED, then restores: none is lost.
+ *   restore    the zeroes of the slot first, its top page with the live bytes
+ *              last, by one UFFDIO_COPY right out of the slab.
+ *
+ * What is live lies between the saved stack pointer and the top, at most
+ * SLAB_BYTES_MAX: with the colour that is never more than the top page.
+ *
+ * Runs of neighbours are protected and dropped by one call each; when all of a
+ * chunk (2 MiB, the reach of one page-table page) sleep, the whole chunk is,
+ * and the kernel takes the page table too.
+ *
+ * Who lulls must make sure that nobody runs on the stack, or begins to without
+ * stack_rouse(): see runtime/sweep.c.
+ */
+#ifndef STACKS_HIBERNATE_H
+#define STACKS_HIBERNATE_H
+
+#include "stack.h"
+
+#define STACK_CHUNK_MAX 32 /* slots of the smallest class in 2 MiB */
+
+struct stack_sleeper {
+	stack_id stack; /* lulled */
+	void *sp;
+	uint32_t slab;
+};
+
+/* Makes ready to hibernate (once between init and fini). 0, -ENOMEM, -ENOSYS. */
+int hibernate_init(void);
+void hibernate_fini(void);
+bool hibernate_is_ready(void);
+
+unsigned stack_chunk_slots(unsigned class);
+uint32_t stack_chunks(unsigned class); /* that have ever been in use */
+stack_id stack_in_chunk(unsigned class, uint32_t chunk, unsigned i);
+bool stack_chunk_sleeps(unsigned class, uint32_t chunk);
+
+/* Who runs on the stack, for the sweeper: any number but 0. */
+void stack_set_owner(stack_id stack, uint32_t owner);
+uint32_t stack_owner(stack_id stack);
+
+/* RESIDENT -> SWEEPING; false: it is not resident, or pinned.  And back. */
+bool stack_lull(stack_id stack);
+void stack_unlull(stack_id stack);
+/* May this much be hibernated? */
+bool stack_fits_slab(stack_id stack, const void *sp);
+
+/* Hibernates stacks of one chunk, in ascending order; those that cannot be are
+ * resident again.  One caller at a time, and hibernate_lock() around it. */
+void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count);
+void hibernate_lock(void); /* also around fork() */
+void hibernate_unlock(void);
+
+/* The stack is resident when this returns: 0, or -ENOMEM. */
+int stack_rouse(stack_id stack);
+
+/* In a forked child: nobody is about to finish what others had begun.
+ * watched: touches are seen there; else all comes back now. */
+void hibernate_forked(bool watched);
+
+/* A page of the stack is missing or protected: makes it accessible.  0, -ENOMEM */
+int hibernate_touched(stack_id stack, void *page);
+
+size_t stacks_hibernated(void);
+
+#endif

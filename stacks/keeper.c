@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The two threads of keeper.h.
+ */
+#include "keeper.h"
+#include "arch/cpu.h"
+#include "arch/sys.h"
+#include "spin.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#define KEEPER_STACK ((size_t)256 << 10)
+
+enum { IDLE, ASKED, ANSWERED, STOPPED, FAILED };
+
+static struct {
+	pthread_t thread, handler;
+	int uffd, bell; /* in the keeper's table */
+	void (*handle)(void *address);
+	_Atomic bool there;
+	_Atomic uint32_t state; /* futex: IDLE -> ASKED -> ANSWERED -> IDLE */
+	struct spin asking;     /* one question at a time */
+	unsigned long request;
+	void *argument;
+	long answer;
+	int error;
+} keeper;
+
+static void say(uint32_t state)
+{
+	/* Release pairs with the acquires of those who wait for a state. */
+	atomic_store_explicit(&keeper.state, state, memory_order_release);
+	sys_futex_wake((const uint32_t *)&keeper.state, INT_MAX);
+}
+
+static void wait_while(uint32_t state)
+{
+	while (atomic_load_explicit(&keeper.state, memory_order_acquire) == state)
+		sys_futex_wait((const uint32_t *)&keeper.state, state, INT64_MAX);
+}
+
+long keeper_ask(unsigned long request, void *argument)
+{
+	if (!atomic_load_explicit(&keeper.there, memory_order_acquire))
+		return -EBADF;
+	spin_lock(&keeper.asking);
+	if (atomic_load_explicit(&keeper.state, memory_order_relaxed) == STOPPED) {
+		spin_unlock(&keeper.asking);
+		return -EBADF;
+	}
+	keeper.request = request;
+	keeper.argument = argument;
+	say(ASKED);
+	wait_while(ASKED);
+	long answer = keeper.answer;
+	/* Nobody waits for this one: the next question changes it again. */
+	atomic_store_explicit(&keeper.state, IDLE, memory_order_release);
+	spin_unlock(&keeper.asking);
+	return answer;
+}
+
+/* ---- the handler ------------------------------------------------------------ */
+
+/* Sees to those who wait; they may be many at once. */
+static void answer_faults(void)
+{
+	struct uffd_msg messages[16];
+	long bytes;
+
+	while ((bytes = sys3(SYS_read, keeper.uffd, messages, sizeof(messages))) > 0)
+		for (size_t i = 0; i < (size_t)bytes / sizeof(messages[0]); i++)
+			if (messages[i].event == UFFD_EVENT_PAGEFAULT)
+				keeper.handle((void *)(uintptr_t)messages[i].arg.pagefault.address);
+}
+
+static void *handler_thread(void *unused)
+{
+	struct pollfd fds[2] = { { .fd = keeper.uffd, .events = POLLIN },
+		                 { .fd = keeper.bell, .events = POLLIN } };
+
+	(void)unused;
+	while (!(fds[1].revents & POLLIN)) {
+		sys3(SYS_poll, fds, 2, -1);
+		if (fds[0].revents & POLLIN)
+			answer_faults();
+	}
+	return NULL;
+}
+
+/* ---- the keeper ------------------------------------------------------------- */
+
+/* A table that holds the userfaultfd and nothing else.  Not being allowed one
+ * leaves the program's: it then must not close all it has. */
+static bool own_table(void)
+{
+	if (sys1(SYS_unshare, CLONE_FILES) < 0)
+		return false;
+	if (keeper.uffd > 0)
+		sys3(SYS_close_range, 0, keeper.uffd - 1, 0);
+	sys3(SYS_close_range, keeper.uffd + 1, ~0u, 0);
+	return true;
+}
+
+static int start_thread(pthread_t *thread, void *(*fn)(void *), const char *name)
+{
+	pthread_attr_t attr;
+	int r = -(int)sys_fault(SYS_clone);
+
+	if (r == 0)
+		r = pthread_attr_init(&attr);
+	if (r)
+		return -r;
+	pthread_attr_setstacksize(&attr, KEEPER_STACK);
+	r = pthread_create(thread, &attr, fn, NULL);
+	pthread_attr_destroy(&attr);
+	if (r == 0)
+		pthread_setname_np(*thread, name);
+	return -r;
+}
+
+static int start_handler(void)
+{
+	keeper.bell = (int)sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
+	return keeper.bell < 0 ? keeper.bell
+	                       : start_thread(&keeper.handler, handler_thread, "green-faults");
+}
+
+static void stop_handler(void)
+{
+	uint64_t one = 1;
+
+	sys3(SYS_write, keeper.bell, &one, sizeof(one));
+	pthread_join(keeper.handler, NULL);
+	sys1(SYS_close, keeper.bell);
+}
+
+static void *keeper_thread(void *unused)
+{
+	(void)unused;
+	bool own = own_table();
+	keeper.error = keeper.handle ? start_handler() : 0;
+	if (keeper.error < 0) {
+		say(FAILED);
+		return NULL;
+	}
+	say(IDLE);
+	for (;;) {
+		uint32_t state = atomic_load_explicit(&keeper.state, memory_order_acquire);
+		if (state == STOPPED)
+			break;
+		if (state == ASKED) {
+			keeper.answer =
+				sys3(SYS_ioctl, keeper.uffd, keeper.request, keeper.argument);
+			say(ANSWERED);
+		} else {
+			wait_while(state);
+		}
+	}
+	if (keeper.handle)
+		stop_handler();
+	/* Now: the kernel closes what a thread leaves open only after it can be
+	 * joined, and the next userfaultfd has to find the arenas unregistered. */
+	if (own)
+		sys1(SYS_close, keeper.uffd);
+	return NULL;
+}
+
+int keeper_start(int uffd, void (*handle)(void *address))
+{
+	sigset_t all, before;
+
+	keeper.uffd = uffd;
+	keeper.handle = handle;
+	atomic_store_explicit(&keeper.state, ASKED, memory_order_relaxed); /* to start */
+	sigfillset(&all); /* the program's handlers have no business here */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int r = start_thread(&keeper.thread, keeper_thread, "green-keeper");
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r < 0)
+		return r;
+	wait_while(ASKED);
+	if (atomic_load_explicit(&keeper.state, memory_order_acquire) == FAILED) {
+		pthread_join(keeper.thread, NULL);
+		return keeper.error;
+	}
+	atomic_store_explicit(&keeper.there, true, memory_order_release);
+	return 0;
+}
+
+void keeper_stop(void)
+{
+	if (!atomic_load_explicit(&keeper.there, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&keeper.there, false, memory_order_release);
+	/* The handler may be asking: not in the middle of that. */
+	spin_lock(&keeper.asking);
+	say(STOPPED);
+	spin_unlock(&keeper.asking);
+	pthread_join(keeper.thread, NULL);
+}
+
+unsigned keeper_threads(void)
+{
+	if (!atomic_load_explicit(&keeper.there, memory_order_acquire))
+		return 0;
+	return keeper.handle ? 2 : 1;
+}
+
+void keeper_forget(void)
+{
+	atomic_store_explicit(&keeper.there, false, memory_order_relaxed);
+	atomic_store_explicit(&keeper.state, IDLE, memory_order_relaxed);
+	spin_unlock(&keeper.asking);
+}

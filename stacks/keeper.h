@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The keeper: an OS thread with a descriptor table of its own that holds the
+ * userfaultfd; and, in kernel mode, the handler, which reads from it who waits
+ * for a page.
+ *
+ * Neither allocates, touches a green stack, or takes a lock that somebody who
+ * touches one may hold.
+ */
+#ifndef STACKS_KEEPER_H
+#define STACKS_KEEPER_H
+
+#include <stdbool.h>
+
+/* handle: called by the handler with each address somebody waits at; NULL: no
+ * handler.  0 or -errno. */
+int keeper_start(int uffd, void (*handle)(void *address));
+void keeper_stop(void);
+unsigned keeper_threads(void); /* there are now */
+/* In a forked child: there is none. */
+void keeper_forget(void);
+
+/* Has the keeper ask its descriptor; -EBADF when there is no keeper. Any
+ * thread, async-signal-safe. */
+long keeper_ask(unsigned long request, void *argument);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The pages of slots in arenas that are registered with userfaultfd: put in
+ * when a slot starts cold, and when somebody touches what is missing.
+ */
+#ifndef STACKS_PAGES_H
+#define STACKS_PAGES_H
+
+#include "arena.h"
+
+/* Gives the slot, whose pages are missing, all but its guard.  0 or -errno. */
+int pages_fill(struct arena *a, uint32_t slot);
+
+#endif
