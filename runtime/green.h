@@ -87,7 +87,11 @@ struct green_options {
 	/* The stack of a green thread that has been parked for this long, and that
 	 * has little on it, gives its memory back until the thread goes on or
 	 * somebody touches it ("userfaultfd" rungs only).  0: GREEN_FOREVER, which
-	 * is never.  GREEN_HIBERNATE_MS; there 0 is never. */
+	 * is never.  GREEN_HIBERNATE_MS; there 0 is never.
+	 * The calls of green_io.h may be given memory on the stack of another
+	 * green thread.  On the rung "userfaultfd" a plain system call with such
+	 * a pointer may fail with EFAULT (write to the memory before), and no OS
+	 * thread that touches it may block SIGBUS. */
 	int64_t hibernate_after_ns;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */

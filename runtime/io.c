@@ -330,7 +330,11 @@ static ssize_t transfer(int fd, const struct iovec *iov, int count, off_t offset
 	t.total = iov_total(iov, count);
 	if (unlikely(t.total == SIZE_MAX))
 		return -EINVAL;
-	return run(&t);
+	if ((r = io_lend_iov(&t.call, iov, (size_t)count)) < 0)
+		return r;
+	ssize_t n = run(&t);
+	io_call_end(&t.call);
+	return n;
 }
 
 /* ---- the public calls ------------------------------------------------------------------ */

@@ -110,12 +110,15 @@ int green_accept(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 	long r = io_call_begin(&call, fd, PARK_PC);
 	if (r < 0)
 		return (int)r;
+	if (addr && ((r = io_lend(&call, addr)) < 0 || (r = io_lend(&call, addrlen)) < 0))
+		return (int)r;
 	if (!call.self)
 		r = accept_in_os_thread(&call, &a);
 	else if (io_is_nonblocking(fd))
 		r = io_run(&call, POLLIN, accept_attempt, &a, false);
 	else
 		r = accept_blocking(&call, &a);
+	io_call_end(&call);
 	if (r >= 0)
 		fd_made((int)r, FD_SOCKET | FD_STREAM);
 	return (int)r;
@@ -162,12 +165,15 @@ int green_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 {
 	struct io_call call;
 
-	int r = io_call_begin(&call, fd, PARK_PC);
-	if (r < 0)
-		return r;
+	long r = io_call_begin(&call, fd, PARK_PC);
+	if (r < 0 || (r = io_lend(&call, addr)) < 0)
+		return (int)r;
 	/* An OS thread in a deadline scope still makes the blocking call when the
 	 * socket blocks: there is no way to bound it. */
 	if (!call.self || io_is_nonblocking(fd))
-		return (int)io_connect_nonblocking(&call, addr, addrlen);
-	return (int)connect_blocking(&call, addr, addrlen);
+		r = io_connect_nonblocking(&call, addr, addrlen);
+	else
+		r = connect_blocking(&call, addr, addrlen);
+	io_call_end(&call);
+	return (int)r;
 }

@@ -134,6 +134,8 @@ static int open_at(int dirfd, const char *path, int flags, mode_t mode, void *pc
 	io_call_begin(&call, -1, pc);
 	if (fd_is_private(dirfd))
 		return -EBADF;
+	if ((fd = io_lend(&call, path)) < 0)
+		return (int)fd;
 	if (call.self) {
 		fd = open_quickly(dirfd, path, flags);
 		if (fd == -EAGAIN)
@@ -143,6 +145,7 @@ static int open_at(int dirfd, const char *path, int flags, mode_t mode, void *pc
 			fd = sys4(SYS_openat, dirfd, path, flags, mode);
 		while (fd == -EINTR);
 	}
+	io_call_end(&call);
 	if (fd >= 0)
 		fd_made((int)fd, FD_NOT_SOCKET);
 	return (int)fd;

@@ -252,11 +252,18 @@ int green_poll(struct pollfd *fds, nfds_t nfds, int timeout_ms)
 	struct io_call call;
 
 	io_call_begin(&call, -1, PARK_PC);
-	if (timeout_ms == 0)
-		return poll_now(fds, nfds);
+	int r = io_lend(&call, fds);
+	if (r < 0)
+		return r;
 	int64_t deadline_ns = timeout_ms < 0 ? GREEN_FOREVER : deadline_after(GREEN_MS(timeout_ms));
-	return call.self ? poll_green(&call, fds, nfds, deadline_ns)
-	                 : poll_in_os_thread(fds, nfds, deadline_ns);
+	if (timeout_ms == 0)
+		r = poll_now(fds, nfds);
+	else if (call.self)
+		r = poll_green(&call, fds, nfds, deadline_ns);
+	else
+		r = poll_in_os_thread(fds, nfds, deadline_ns);
+	io_call_end(&call);
+	return r;
 }
 
 /* Engines may tell more than was asked for. */

@@ -201,6 +201,11 @@ ssize_t green_sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
 		return r;
 	if (count > (size_t)SSIZE_MAX)
 		return -EINVAL;
+	if ((r = io_lend(&c.out, offset)) < 0)
+		return r;
 	bool socket = io_socket_option(out_fd, SO_TYPE, &type) == 0;
-	return c.out.self ? send_green(&c, offset, socket) : send_in_os_thread(&c, offset, socket);
+	ssize_t n =
+		c.out.self ? send_green(&c, offset, socket) : send_in_os_thread(&c, offset, socket);
+	io_call_end(&c.out);
+	return n;
 }

@@ -118,21 +118,30 @@ static long receive_all(struct io_call *call, struct receive *r)
 	}
 }
 
+static ssize_t receive_some(struct io_call *call, struct receive *r)
+{
+	if (unlikely(r->flags & NO_WAIT_FLAGS))
+		return receive_now(call, r);
+	if (unlikely(r->flags & MSG_WAITALL)) {
+		if (r->flags & MSG_PEEK)
+			return peek_all(call, r, r->len);
+		return receive_all(call, r);
+	}
+	return receive_once(call, r, r->len);
+}
+
 static ssize_t receive(struct receive *r, void *pc)
 {
 	struct io_call call;
 
 	int e = io_call_begin(&call, r->fd, pc);
-	if (unlikely(e < 0))
+	if (unlikely(e < 0) || unlikely((e = io_lend(&call, r->buf)) < 0))
 		return e;
-	if (unlikely(r->flags & NO_WAIT_FLAGS))
-		return receive_now(&call, r);
-	if (unlikely(r->flags & MSG_WAITALL)) {
-		if (r->flags & MSG_PEEK)
-			return peek_all(&call, r, r->len);
-		return receive_all(&call, r);
-	}
-	return receive_once(&call, r, r->len);
+	if (r->addr && ((e = io_lend(&call, r->addr)) < 0 || (e = io_lend(&call, r->addrlen)) < 0))
+		return e;
+	ssize_t n = receive_some(&call, r);
+	io_call_end(&call);
+	return n;
 }
 
 ssize_t green_recv(int fd, void *buf, size_t len, int flags)
@@ -196,26 +205,35 @@ static long receive_rest(struct io_call *call, struct receive *r, size_t done, s
 	return (long)done;
 }
 
+static ssize_t receive_message(struct io_call *call, struct receive *r)
+{
+	struct msghdr *msg = r->msg;
+
+	if ((r->flags & NO_WAIT_FLAGS) || msg->msg_iovlen > IOV_MAX)
+		return receive_now(call, r);
+	size_t total = iov_total(msg->msg_iov, (int)msg->msg_iovlen);
+	size_t control_room = msg->msg_controllen;
+	if (!(r->flags & MSG_WAITALL))
+		return receive_once(call, r, total);
+	if (r->flags & MSG_PEEK)
+		return peek_all(call, r, total);
+	long n = receive_once(call, r, total);
+	if (n <= 0 || (size_t)n >= total || !is_stream(r->fd))
+		return n;
+	return receive_rest(call, r, (size_t)n, total, control_room);
+}
+
 ssize_t green_recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct receive r = { .fd = fd, .flags = flags, .msg = msg };
 	struct io_call call;
 
 	int e = io_call_begin(&call, fd, PARK_PC);
-	if (unlikely(e < 0))
+	if (unlikely(e < 0) || unlikely((e = io_lend_msg(&call, msg)) < 0))
 		return e;
-	if ((flags & NO_WAIT_FLAGS) || msg->msg_iovlen > IOV_MAX)
-		return receive_now(&call, &r);
-	size_t total = iov_total(msg->msg_iov, (int)msg->msg_iovlen);
-	size_t control_room = msg->msg_controllen;
-	if (!(flags & MSG_WAITALL))
-		return receive_once(&call, &r, total);
-	if (flags & MSG_PEEK)
-		return peek_all(&call, &r, total);
-	long n = receive_once(&call, &r, total);
-	if (n <= 0 || (size_t)n >= total || !is_stream(fd))
-		return n;
-	return receive_rest(&call, &r, (size_t)n, total, control_room);
+	ssize_t n = receive_message(&call, &r);
+	io_call_end(&call);
+	return n;
 }
 
 /* ---- sending -------------------------------------------------------------------------- */
@@ -257,18 +275,14 @@ static long send_now(struct send *s)
 	return n;
 }
 
-static ssize_t send_all(struct send *s, void *pc)
+static ssize_t send_all(struct io_call *call, struct send *s)
 {
-	struct io_call call;
 	size_t done = 0;
 
-	int e = io_call_begin(&call, s->fd, pc);
-	if (unlikely(e < 0))
-		return e;
 	if (unlikely(s->flags & MSG_DONTWAIT))
 		return send_now(s);
 	for (;;) {
-		long n = io_run(&call, POLLOUT, send_attempt, s, false);
+		long n = io_run(call, POLLOUT, send_attempt, s, false);
 		if (unlikely(n < 0))
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;
@@ -276,15 +290,29 @@ static ssize_t send_all(struct send *s, void *pc)
 			return (ssize_t)done;
 		s->buf = (const char *)s->buf + n;
 		s->len -= (size_t)n;
-		call.vain = 0;
+		call->vain = 0;
 	}
+}
+
+static ssize_t send_bytes(struct send *s, void *pc)
+{
+	struct io_call call;
+
+	int e = io_call_begin(&call, s->fd, pc);
+	if (unlikely(e < 0) || unlikely((e = io_lend(&call, s->buf)) < 0))
+		return e;
+	if (s->addr && (e = io_lend(&call, s->addr)) < 0)
+		return e;
+	ssize_t n = send_all(&call, s);
+	io_call_end(&call);
+	return n;
 }
 
 ssize_t green_send(int fd, const void *buf, size_t len, int flags)
 {
 	struct send s = { .fd = fd, .flags = flags, .buf = buf, .len = len };
 
-	return send_all(&s, PARK_PC);
+	return send_bytes(&s, PARK_PC);
 }
 
 ssize_t green_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr,
@@ -294,7 +322,7 @@ ssize_t green_sendto(int fd, const void *buf, size_t len, int flags, const struc
 		.fd = fd, .flags = flags, .buf = buf, .len = len, .addr = addr, .addrlen = addrlen
 	};
 
-	return send_all(&s, PARK_PC);
+	return send_bytes(&s, PARK_PC);
 }
 
 /* What a stream did not take at first; control messages went with that. */
@@ -320,19 +348,28 @@ static long send_rest(struct io_call *call, struct send *s, size_t done, size_t 
 	return (long)done;
 }
 
+static ssize_t send_message(struct io_call *call, struct send *s)
+{
+	const struct msghdr *msg = s->msg;
+
+	if ((s->flags & MSG_DONTWAIT) || msg->msg_iovlen > IOV_MAX)
+		return send_now(s);
+	size_t total = iov_total(msg->msg_iov, (int)msg->msg_iovlen);
+	long n = io_run(call, POLLOUT, send_attempt, s, false);
+	if (n < 0 || (size_t)n >= total)
+		return n;
+	return send_rest(call, s, (size_t)n, total);
+}
+
 ssize_t green_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct send s = { .fd = fd, .flags = flags, .msg = msg };
 	struct io_call call;
 
 	int e = io_call_begin(&call, fd, PARK_PC);
-	if (unlikely(e < 0))
+	if (unlikely(e < 0) || unlikely((e = io_lend_msg(&call, msg)) < 0))
 		return e;
-	if ((flags & MSG_DONTWAIT) || msg->msg_iovlen > IOV_MAX)
-		return send_now(&s);
-	size_t total = iov_total(msg->msg_iov, (int)msg->msg_iovlen);
-	long n = io_run(&call, POLLOUT, send_attempt, &s, false);
-	if (n < 0 || (size_t)n >= total)
-		return n;
-	return send_rest(&call, &s, (size_t)n, total);
+	ssize_t n = send_message(&call, &s);
+	io_call_end(&call);
+	return n;
 }

@@ -36,6 +36,7 @@ int io_call_begin(struct io_call *call, int fd, void *pc)
 	call->block = !call->self && io_os_deadline() == GREEN_FOREVER;
 	call->vain = 0;
 	call->no_reason = 0;
+	call->loan = (struct stack_loan){ { STACK_NONE } };
 	return likely(!fd_is_private(fd)) ? 0 : -EBADF;
 }
 

@@ -18,6 +18,7 @@
 #include "fdtab.h"
 #include "gt.h"
 #include "io_op.h"
+#include "lend.h"
 
 #include <stdbool.h>
 
@@ -30,6 +31,7 @@ struct io_call {
 	bool block;          /* attempts may block: an OS thread without a deadline */
 	uint16_t vain;       /* waits that ended without progress after them */
 	uint16_t no_reason;  /* operations cancelled for nothing visible */
+	struct stack_loan loan;
 };
 
 /* What an attempt returns when the call cannot be made without blocking. */
@@ -38,6 +40,18 @@ struct io_call {
 /* Begins a call on fd; pc is PARK_PC of the public function.  -EBADF for the
  * runtime's own descriptors, else 0. */
 int io_call_begin(struct io_call *call, int fd, void *pc);
+
+/* The memory that the kernel will be shown, before it is: it may lie on a stack
+ * that sleeps (lend.h).  0; or -ENOMEM, and nothing of the call is lent.  Else
+ * io_call_end() has to follow, when the kernel has seen the last of it. */
+int io_lend(struct io_call *call, const void *memory);
+int io_lend_iov(struct io_call *call, const struct iovec *iov, size_t count);
+int io_lend_msg(struct io_call *call, const struct msghdr *msg);
+
+static inline void io_call_end(struct io_call *call)
+{
+	stack_loan_end(&call->loan);
+}
 
 /* Waits until one of events is ready.  The ready events, or -EBADF,
  * -ECANCELED, -ETIMEDOUT, -ENOMEM.  May switch. */

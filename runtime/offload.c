@@ -181,8 +181,13 @@ static void *offload_thread(void *arg)
 static int thread_new(struct slot *slot)
 {
 	pthread_attr_t attr;
+	/* But for those that a job's own code raises: blocked, they kill, and a touch
+	 * of a stack that hibernates is one of them. */
+	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
 	uint64_t all = ~(uint64_t)0, before;
 
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		all &= ~((uint64_t)1 << (own[i] - 1));
 	if (pthread_attr_init(&attr) != 0)
 		return -EAGAIN;
 	pthread_attr_setstacksize(&attr, OFFLOAD_STACK);

@@ -199,10 +199,10 @@ static void give_back(unsigned class, uint32_t *slots, unsigned count)
 {
 	struct arena *a = &arenas[class];
 
-	for (unsigned i = 0; i < count; i++) {
+	/* Some may still be pinned: the thread that ended knew by other means that a
+	 * call with a buffer of its stack was over, before who made it (lend.h). */
+	for (unsigned i = 0; i < count; i++)
 		assert(slots[i] < a->slots);
-		assert(!atomic_load_explicit(&a->pins[slots[i]], memory_order_relaxed));
-	}
 	sort_slots(slots, count);
 	drop_pages(a, slots, count);
 	slotmap_give(&a->map, slots, count);

@@ -125,13 +125,8 @@ uint32_t stack_owner(stack_id stack)
 
 bool stack_lull(stack_id stack)
 {
-	struct arena *a = arena_of(stack);
 	uint32_t word = RESIDENT;
 
-	/* A running thread pins before it parks: checked once more by the caller's
-	 * claim, which comes after.  Acquire pairs with the release in stack_unpin(). */
-	if (atomic_load_explicit(&a->pins[arena_slot_of(stack)], memory_order_acquire))
-		return false;
 	return move_state(sleep_of(stack), &word, SWEEPING);
 }
 
@@ -142,10 +137,9 @@ void stack_unlull(stack_id stack)
 
 bool stack_fits_slab(stack_id stack, const void *sp)
 {
-	struct arena *a = arena_of(stack);
-
+	/* Pinned: by itself before it parked, or by others until it was lulled. */
 	return (size_t)((char *)stack_top(stack) - (const char *)sp) <= SLAB_BYTES_MAX &&
-	       !atomic_load_explicit(&a->pins[arena_slot_of(stack)], memory_order_acquire);
+	       !stack_is_pinned(stack);
 }
 
 /* ---- sweeping --------------------------------------------------------------- */

@@ -56,10 +56,10 @@ bool stack_chunk_sleeps(unsigned class, uint32_t chunk);
 void stack_set_owner(stack_id stack, uint32_t owner);
 uint32_t stack_owner(stack_id stack);
 
-/* RESIDENT -> SWEEPING; false: it is not resident, or pinned.  And back. */
+/* RESIDENT -> SWEEPING; false: it is not resident.  And back. */
 bool stack_lull(stack_id stack);
 void stack_unlull(stack_id stack);
-/* May this much be hibernated? */
+/* May this much of a lulled stack be hibernated?  Not when it is pinned. */
 bool stack_fits_slab(stack_id stack, const void *sp);
 
 /* Hibernates stacks of one chunk, in ascending order; those that cannot be are

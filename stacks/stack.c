@@ -24,6 +24,7 @@ static struct {
 	struct stacks_config config;
 	size_t slots; /* promised of the smallest class */
 	bool valgrind;
+	_Atomic uint32_t pinned_all;
 } stacks;
 
 /* ---- making and unmaking ---------------------------------------------------- */
@@ -177,9 +178,9 @@ static _Atomic uint32_t *pins_of(stack_id stack)
 
 void stack_pin(stack_id stack)
 {
-	/* Release: who takes pages away (and looks with acquire) sees the pin
-	 * before it sees the kernel use the memory. */
-	atomic_fetch_add_explicit(pins_of(stack), 1, memory_order_release);
+	/* Acquire and release: either stack_is_pinned() comes later and sees it, or
+	 * came before, and what was marked until then is seen from here on. */
+	atomic_fetch_add_explicit(pins_of(stack), 1, memory_order_acq_rel);
 }
 
 void stack_unpin(stack_id stack)
@@ -189,6 +190,25 @@ void stack_unpin(stack_id stack)
 
 	assert(before > 0);
 	(void)before;
+}
+
+void stack_pin_all(void)
+{
+	/* As in stack_pin(). */
+	atomic_fetch_add_explicit(&stacks.pinned_all, 1, memory_order_acq_rel);
+}
+
+void stack_unpin_all(void)
+{
+	atomic_fetch_sub_explicit(&stacks.pinned_all, 1, memory_order_release);
+}
+
+bool stack_is_pinned(stack_id stack)
+{
+	/* Read-modify-writes, so that this and a pin come one after the other; see
+	 * stack_pin().  Acquire also pairs with the releases of unpinning. */
+	return atomic_fetch_or_explicit(pins_of(stack), 0, memory_order_acq_rel) ||
+	       atomic_fetch_or_explicit(&stacks.pinned_all, 0, memory_order_acq_rel);
 }
 
 enum stack_part stack_find(const void *address, stack_id *stack)

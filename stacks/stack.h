@@ -152,9 +152,16 @@ void *stack_bottom(stack_id stack);  /* lowest usable address, above the guard *
 size_t stack_usable(stack_id stack); /* bytes between them */
 
 /* A pinned stack has memory that the kernel was handed a pointer to (a buffer,
- * an iovec, an address): its pages must stay.  Counts; pairs nest. */
+ * an iovec, an address): its pages must stay.  Counts; pairs nest.  Any thread's
+ * (lend.h); the pin of another may outlast the stack's use. */
 void stack_pin(stack_id stack);
 void stack_unpin(stack_id stack);
+/* All stacks, also those not in use yet. */
+void stack_pin_all(void);
+void stack_unpin_all(void);
+/* For who has marked the stack as about to lose its pages: if this is false,
+ * whoever pins it from now on sees the mark after that. */
+bool stack_is_pinned(stack_id stack);
 
 /* What an address in an arena belongs to; async-signal-safe. */
 enum stack_part { STACK_PART_NONE, STACK_PART_GUARD, STACK_PART_FRAMES };
