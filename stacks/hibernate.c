@@ -23,6 +23,7 @@ enum { RESIDENT, SWEEPING, HIBERNATED, RESTORING, STATE_MASK = 3, LENGTH_SHIFT =
 static struct {
 	struct spin lock;
 	_Atomic size_t count; /* hibernated now */
+	_Atomic uint64_t total;
 	_Atomic bool ready;
 } hibernation;
 
@@ -184,8 +185,10 @@ static bool sweep_range(char *start, size_t size, struct stack_sleeper *sleepers
 		good = false;
 	}
 	/* Counted first: who restores one counts down. */
-	if (good)
+	if (good) {
 		atomic_fetch_add_explicit(&hibernation.count, count, memory_order_relaxed);
+		atomic_fetch_add_explicit(&hibernation.total, count, memory_order_relaxed);
+	}
 	for (unsigned i = 0; i < count; i++) {
 		struct slot_sleep *s = sleep_of(sleepers[i].stack);
 		if (!good) {
@@ -405,4 +408,9 @@ void hibernate_forked(bool watched)
 size_t stacks_hibernated(void)
 {
 	return atomic_load_explicit(&hibernation.count, memory_order_relaxed);
+}
+
+uint64_t stacks_hibernations(void)
+{
+	return atomic_load_explicit(&hibernation.total, memory_order_relaxed);
 }

@@ -78,6 +78,7 @@ void hibernate_forked(bool watched);
 /* A page of the stack is missing or protected: makes it accessible.  0, -ENOMEM */
 int hibernate_touched(stack_id stack, void *page);
 
-size_t stacks_hibernated(void);
+size_t stacks_hibernated(void);      /* now */
+uint64_t stacks_hibernations(void); /* ever, in this process */
 
 #endif
