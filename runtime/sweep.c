@@ -8,10 +8,10 @@
 #include "park.h"
 #include "worker.h"
 
-#define SLICE_NS GREEN_MS(4)  /* of work without a pause */
-#define PAUSE_NS GREEN_MS(6)  /* between slices of one pass */
+#define SLICE_NS GREEN_MS(4)     /* of work without a pause */
+#define PAUSE_NS GREEN_MS(6)     /* between slices of one pass */
 #define PASS_NS_MIN GREEN_MS(10) /* between passes */
-#define CHUNKS_A_LOOK 8       /* swept between two looks at the clock */
+#define CHUNKS_A_LOOK 8          /* swept between two looks at the clock */
 
 static struct { /* where the present pass is; the monitor's */
 	unsigned class;
@@ -40,6 +40,14 @@ static bool may_sleep(uint64_t word)
 	return (word & (PARK_ARMED | PARK_SAVED | PARK_CLAIMED)) == (PARK_ARMED | PARK_SAVED);
 }
 
+/* What threads that wait at the same place of the same function have in common. */
+static uint64_t likeness(const struct gt *gt)
+{
+	uint64_t pc = (uintptr_t)atomic_load_explicit(&gt->wait_pc, memory_order_relaxed);
+
+	return pc * 31 + (uintptr_t)gt->fn;
+}
+
 /* Steps 1 and 2 of sweep.h.  On success nobody runs on the stack, or will before
  * it has been roused. */
 static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, int64_t parked_before)
@@ -57,6 +65,7 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, int64_t parked
 	                                            memory_order_acq_rel, memory_order_relaxed)) {
 		s->stack = stack;
 		s->sp = gt->sp;
+		s->alike = likeness(gt);
 		/* The owner is a hint; and only now it is known that nothing is live
 		 * that the kernel may write to. */
 		if (gt->stack == stack && stack_fits_slab(stack, s->sp))
@@ -88,11 +97,14 @@ static void sweep_chunk(int64_t parked_before)
 static bool sweep_next(int64_t parked_before)
 {
 	while (sweep.class < STACK_CLASSES && sweep.chunk >= stack_chunks(sweep.class)) {
-		sweep.class++;
+		sweep.class ++;
 		sweep.chunk = 0;
 	}
 	if (sweep.class == STACK_CLASSES) {
 		sweep.class = 0;
+		hibernate_lock();
+		hibernate_tidy();
+		hibernate_unlock();
 		return true;
 	}
 	sweep_chunk(parked_before);
@@ -109,8 +121,8 @@ int64_t sweep_some(int64_t now)
 	while (now >= sweep.next_ns) {
 		for (int i = 0; i < CHUNKS_A_LOOK; i++)
 			if (sweep_next(start - after)) {
-				sweep.next_ns = now + (after / 4 > PASS_NS_MIN ? after / 4
-				                                               : PASS_NS_MIN);
+				sweep.next_ns =
+					now + (after / 4 > PASS_NS_MIN ? after / 4 : PASS_NS_MIN);
 				return sweep.next_ns;
 			}
 		now = sys.now();

@@ -7,25 +7,40 @@
 #include "arch/sys.h"
 #include "arena.h"
 #include "guard.h"
+#include "pack.h"
 #include "slab.h"
 #include "uffd.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define PAGE ((size_t)UFFD_PAGE_MAX)
 #define CHUNK_SHIFT 21
 #define RESTORE_TRIES 10000 /* with a yield each, when memory is short */
 
-enum { RESIDENT, SWEEPING, HIBERNATED, RESTORING, STATE_MASK = 3, LENGTH_SHIFT = 2 };
+/* The word of a slot: state, length of the live bytes, the model of their code. */
+enum { RESIDENT, SWEEPING, HIBERNATED, RESTORING, STATE_MASK = 3 };
+#define LENGTH_SHIFT 2
+#define LENGTH_MASK 0xfffu
+#define MODEL_SHIFT 16
+_Static_assert(PACK_BYTES_MAX <= LENGTH_MASK, "lengths fit");
+_Static_assert(PACK_CODE_MAX <= SLAB_BYTES_MAX, "codes fit");
+
+#define PAGES_KEPT 64u
 
 static struct {
 	struct spin lock;
 	_Atomic size_t count; /* hibernated now */
 	_Atomic uint64_t total;
 	_Atomic bool ready;
+	_Atomic uint64_t pages_taken;
+	unsigned char code[PACK_CODE_MAX]; /* the sweeper's */
 } hibernation;
+
+/* Where top pages are put together. */
+static _Alignas(PAGE) char pages[PAGES_KEPT][PAGE];
 
 static struct arena *arena_of(stack_id stack)
 {
@@ -45,18 +60,21 @@ static _Atomic uint8_t *chunk_of(stack_id stack)
 }
 
 /* Release pairs with the acquires of those who wait for the state. */
-static void set_state(struct slot_sleep *s, uint32_t state, size_t length)
+static void set_state(struct slot_sleep *s, uint32_t state)
 {
-	atomic_store_explicit(&s->word, state | (uint32_t)length << LENGTH_SHIFT,
-	                      memory_order_release);
+	atomic_store_explicit(&s->word, state, memory_order_release);
+}
+
+static size_t length_in(uint32_t word)
+{
+	return word >> LENGTH_SHIFT & LENGTH_MASK;
 }
 
 static bool move_state(struct slot_sleep *s, uint32_t *word, uint32_t state)
 {
 	return atomic_compare_exchange_strong_explicit(&s->word, word,
 	                                               (*word & ~STATE_MASK) | state,
-	                                               memory_order_acq_rel,
-	                                               memory_order_acquire);
+	                                               memory_order_acq_rel, memory_order_acquire);
 }
 
 int hibernate_init(void)
@@ -69,15 +87,19 @@ int hibernate_init(void)
 		return 0;
 	for (unsigned i = 0; i < STACK_CLASSES; i++)
 		slots += arenas[i].slots;
-	int r = slab_init(slots);
+	int r = pack_init();
+	if (r == 0 && (r = slab_init(slots * PACK_BYTES_MAX)) < 0)
+		pack_fini();
 	atomic_store_explicit(&hibernation.ready, r == 0, memory_order_release);
 	return r;
 }
 
 void hibernate_fini(void)
 {
-	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
+	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed)) {
 		slab_fini();
+		pack_fini();
+	}
 	atomic_store_explicit(&hibernation.ready, false, memory_order_relaxed);
 	atomic_store_explicit(&hibernation.count, 0, memory_order_relaxed);
 }
@@ -133,7 +155,7 @@ bool stack_lull(stack_id stack)
 
 void stack_unlull(stack_id stack)
 {
-	set_state(sleep_of(stack), RESIDENT, 0);
+	set_state(sleep_of(stack), RESIDENT);
 }
 
 bool stack_fits_slab(stack_id stack, const void *sp)
@@ -150,38 +172,54 @@ static size_t length_of(const struct stack_sleeper *s)
 	return (size_t)((char *)stack_top(s->stack) - (char *)s->sp);
 }
 
+/* The live bytes into the slab; false: it is full. */
+static bool put_away(struct stack_sleeper *s)
+{
+	size_t size = pack(s->sp, stack_top(s->stack), s->alike, hibernation.code, &s->model);
+
+	s->slab = slab_take(size);
+	if (s->slab)
+		memcpy(slab_at(s->slab), hibernation.code, size);
+	else
+		pack_forget(s->model);
+	return s->slab != 0;
+}
+
 static void give_up(struct stack_sleeper *s)
 {
-	if (s->slab)
-		slab_give(s->slab, length_of(s));
+	if (s->slab) {
+		slab_give(s->slab);
+		pack_forget(s->model);
+	}
 	stack_unlull(s->stack);
 }
 
-/* Room for the live bytes; those without step back.  How many are left. */
-static unsigned take_room(struct stack_sleeper *sleepers, unsigned count)
+static void publish(struct stack_sleeper *s)
 {
-	unsigned n = 0;
+	struct slot_sleep *sleep = sleep_of(s->stack);
 
-	for (unsigned i = 0; i < count; i++) {
-		sleepers[i].slab = slab_take(length_of(&sleepers[i]));
-		if (sleepers[i].slab)
-			sleepers[n++] = sleepers[i];
-		else
-			give_up(&sleepers[i]);
-	}
-	return n;
+	sleep->slab = s->slab;
+	set_state(sleep,
+	          HIBERNATED | (uint32_t)length_of(s) << LENGTH_SHIFT | s->model << MODEL_SHIFT);
 }
 
-/* Everybody's writes end, the bytes are copied, the pages go.  False when the
- * kernel refused, and nothing has happened. */
+/* Everybody's writes end, the bytes are put away, the pages go.  False when the
+ * kernel refused or there is no room, and nothing has happened. */
 static bool sweep_range(char *start, size_t size, struct stack_sleeper *sleepers, unsigned count)
 {
-	bool good = uffd_protect(start, size, true) == 0;
+	bool good = true;
 
-	for (unsigned i = 0; good && i < count; i++)
-		cpu_copy(slab_at(sleepers[i].slab), sleepers[i].sp, length_of(&sleepers[i]));
-	if (good && sys3(SYS_madvise, start, size, MADV_DONTNEED) < 0) {
-		uffd_protect(start, size, false); /* locked memory stays */
+	for (unsigned i = 0; i < count; i++)
+		sleepers[i].slab = 0;
+	if (uffd_protect(start, size, true) == 0) {
+		for (unsigned i = 0; good && i < count; i++)
+			good = put_away(&sleepers[i]);
+		/* Locked memory stays. */
+		if (!good || sys3(SYS_madvise, start, size, MADV_DONTNEED) < 0) {
+			uffd_protect(start, size, false);
+			good = false;
+		}
+	} else {
 		good = false;
 	}
 	/* Counted first: who restores one counts down. */
@@ -190,13 +228,10 @@ static bool sweep_range(char *start, size_t size, struct stack_sleeper *sleepers
 		atomic_fetch_add_explicit(&hibernation.total, count, memory_order_relaxed);
 	}
 	for (unsigned i = 0; i < count; i++) {
-		struct slot_sleep *s = sleep_of(sleepers[i].stack);
-		if (!good) {
+		if (good)
+			publish(&sleepers[i]);
+		else
 			give_up(&sleepers[i]);
-			continue;
-		}
-		s->slab = sleepers[i].slab;
-		set_state(s, HIBERNATED, length_of(&sleepers[i]));
 	}
 	return good;
 }
@@ -243,9 +278,6 @@ void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count)
 {
 	uint64_t locked;
 
-	count = take_room(sleepers, count);
-	if (!count)
-		return;
 	struct arena *a = arena_of(sleepers[0].stack);
 	unsigned slots = stack_chunk_slots(stack_class_of(sleepers[0].stack));
 	stack_id first = sleepers[0].stack & ~(stack_id)(slots - 1);
@@ -271,31 +303,67 @@ void hibernate_unlock(void)
 	spin_unlock(&hibernation.lock);
 }
 
+void hibernate_tidy(void)
+{
+	slab_tidy();
+}
+
+size_t hibernate_bytes(void)
+{
+	return slab_bytes();
+}
+
 /* ---- restoring -------------------------------------------------------------- */
 
+static unsigned take_page(void)
+{
+	uint64_t taken = atomic_load_explicit(&hibernation.pages_taken, memory_order_relaxed);
+	uint64_t lowest;
+
+	do
+		while (!(lowest = ~taken & (taken + 1))) {
+			sys0(SYS_sched_yield);
+			taken = atomic_load_explicit(&hibernation.pages_taken,
+			                             memory_order_relaxed);
+		}
+	/* Acquire pairs with the release in give_page(). */
+	while (!atomic_compare_exchange_weak_explicit(&hibernation.pages_taken, &taken,
+	                                              taken | lowest, memory_order_acquire,
+	                                              memory_order_relaxed));
+	return (unsigned)__builtin_ctzll(lowest);
+}
+
+static void give_page(unsigned page)
+{
+	atomic_fetch_and_explicit(&hibernation.pages_taken, ~((uint64_t)1 << page),
+	                          memory_order_release);
+}
+
 /* Fills the slot; the caller has made it RESTORING. */
-static int restore(stack_id stack, struct slot_sleep *s, size_t length)
+static int restore(stack_id stack, struct slot_sleep *s, uint32_t word)
 {
 	struct arena *a = arena_of(stack);
 	char *low = arena_slot(a, arena_slot_of(stack)) + guard_size();
 	char *page = arena_slot(a, arena_slot_of(stack)) + arena_stride(a) - PAGE;
-	char *sp = (char *)stack_top(stack) - length;
+	size_t length = length_in(word);
+	size_t offset = (size_t)((char *)stack_top(stack) - length - page);
+	unsigned at = take_page();
 
-	assert(sp >= page);
-	/* Around the live bytes lie others', and they come along: nobody reads
-	 * below his stack pointer, or above his first frame. */
-	const char *from = slab_at(s->slab) - (sp - page);
+	assert(offset < PAGE);
+	memset(pages[at], 0, offset);
+	unpack(pages[at] + offset, length, stack_top(stack), slab_at(s->slab), word >> MODEL_SHIFT);
+	memset(pages[at] + offset + length, 0, PAGE - offset - length);
 	int r = uffd_zero(low, (size_t)(page - low));
 	if (r == 0)
-		r = uffd_copy(page, from, PAGE);
+		r = uffd_copy(page, pages[at], PAGE);
+	give_page(at);
 	return r == -EEXIST ? 0 : r;
 }
 
 /* *word: HIBERNATED, as last seen.  1: done; 0: somebody else was faster. */
 static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
 {
-	size_t length = *word >> LENGTH_SHIFT;
-	uint32_t entry;
+	uint32_t before = *word, entry;
 	int r = -ENOMEM;
 
 	if (!move_state(s, word, RESTORING))
@@ -303,15 +371,16 @@ static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
 	atomic_store_explicit(chunk_of(stack), 0, memory_order_relaxed);
 	entry = s->slab;
 	for (int i = 0; i < RESTORE_TRIES && r == -ENOMEM; i++)
-		if ((r = restore(stack, s, length)) == -ENOMEM)
+		if ((r = restore(stack, s, before)) == -ENOMEM)
 			sys0(SYS_sched_yield);
 	if (r < 0) {
-		set_state(s, HIBERNATED, length);
+		set_state(s, before);
 		return r;
 	}
-	slab_give(entry, length);
+	slab_give(entry);
+	pack_forget(before >> MODEL_SHIFT);
 	atomic_fetch_sub_explicit(&hibernation.count, 1, memory_order_relaxed);
-	set_state(s, RESIDENT, 0);
+	set_state(s, RESIDENT);
 	return 1;
 }
 
@@ -355,7 +424,7 @@ static int fill_stray(struct slot_sleep *s, void *page)
 		return 0;
 	while ((r = uffd_zero(page, PAGE)) == -ENOMEM)
 		sys0(SYS_sched_yield); /* others are being made to give some back */
-	set_state(s, RESIDENT, 0);
+	set_state(s, RESIDENT);
 	return r < 0 ? r : 1;
 }
 
@@ -380,28 +449,36 @@ int hibernate_touched(stack_id stack, void *page)
 /* ---- in a forked child ------------------------------------------------------ */
 
 /* Memory there is plain: a missing page reads as zeroes until it is written. */
-static void restore_plain(stack_id stack, struct slot_sleep *s, size_t length)
+static void restore_plain(stack_id stack, struct slot_sleep *s, uint32_t word)
 {
-	cpu_copy((char *)stack_top(stack) - length, slab_at(s->slab), length);
-	set_state(s, RESIDENT, 0);
+	size_t length = length_in(word);
+
+	unpack(pages[0], length, stack_top(stack), slab_at(s->slab), word >> MODEL_SHIFT);
+	cpu_copy((char *)stack_top(stack) - length, pages[0], length);
+	set_state(s, RESIDENT);
+}
+
+static void slot_forked(stack_id stack, bool watched)
+{
+	struct slot_sleep *s = sleep_of(stack);
+	uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
+
+	/* One that was being restored has its page, or still its entry. */
+	if ((word & STATE_MASK) == RESTORING)
+		set_state(s, length_in(word) ? (word & ~STATE_MASK) | HIBERNATED : RESIDENT);
+	if (length_in(word) && !watched)
+		restore_plain(stack, s, word);
 }
 
 void hibernate_forked(bool watched)
 {
 	if (!atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
 		return;
-	for (unsigned class = 0; class < STACK_CLASSES; class++) {
-		unsigned count = stack_chunks(class) * (stack_chunks(class) ? stack_chunk_slots(class) : 0);
-		for (uint32_t slot = 0; slot < count; slot++) {
-			struct slot_sleep *s = &arenas[class].sleep[slot];
-			uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
-			size_t length = word >> LENGTH_SHIFT;
-			/* One that was being restored has its page, or still its entry. */
-			if ((word & STATE_MASK) == RESTORING)
-				set_state(s, length ? HIBERNATED : RESIDENT, length);
-			if (length && !watched)
-				restore_plain(arena_id(class, slot), s, length);
-		}
+	atomic_store_explicit(&hibernation.pages_taken, 0, memory_order_relaxed);
+	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
+		uint32_t chunks = stack_chunks(class);
+		for (uint32_t slot = 0; chunks && slot < chunks * stack_chunk_slots(class); slot++)
+			slot_forked(arena_id(class, slot), watched);
 	}
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Hibernation: the live bytes of a parked stack move into the slab, its pages
+ * Hibernation: the live bytes of a parked stack, packed, move into the slab, its pages
  * go back to the kernel, and come back when it is resumed or touched.
  *
  *                      stack_lull               stacks_hibernate
@@ -17,10 +17,10 @@
  *              protection is in the copy; one after it faults and waits for
  *              HIBERNATED, then restores: none is lost.
  *   restore    the zeroes of the slot first, its top page with the live bytes
- *              last, by one UFFDIO_COPY right out of the slab.
+ *              last, by one UFFDIO_COPY.
  *
  * What is live lies between the saved stack pointer and the top, at most
- * SLAB_BYTES_MAX: with the colour that is never more than the top page.
+ * PACK_BYTES_MAX: with the colour that is never more than the top page.
  *
  * Runs of neighbours are protected and dropped by one call each; when all of a
  * chunk (2 MiB, the reach of one page-table page) sleep, the whole chunk is,
@@ -39,7 +39,10 @@
 struct stack_sleeper {
 	stack_id stack; /* lulled */
 	void *sp;
+	uint64_t alike; /* the same for stacks that are probably much alike */
+	/* stacks_hibernate()'s own */
 	uint32_t slab;
+	unsigned model;
 };
 
 /* Makes ready to hibernate (once between init and fini). 0, -ENOMEM, -ENOSYS. */
@@ -67,6 +70,10 @@ bool stack_fits_slab(stack_id stack, const void *sp);
 void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count);
 void hibernate_lock(void); /* also around fork() */
 void hibernate_unlock(void);
+
+/* Gives the kernel what restored stacks have left in the slab; under the lock. */
+void hibernate_tidy(void);
+size_t hibernate_bytes(void); /* of memory that hibernated stacks take */
 
 /* The stack is resident when this returns: 0, or -ENOMEM. */
 int stack_rouse(stack_id stack);
