@@ -7,6 +7,7 @@
  * to do: a lost wake-up must stay visible.
  */
 #include "dump.h"
+#include "fatal.h"
 #include "offload.h"
 #include "runtime.h"
 #include "scheduler.h"
@@ -236,6 +237,23 @@ static void look_for_deadlock(void)
 
 /* ---- the thread ----------------------------------------------------------- */
 
+/* Without those who bring stacks back, threads would wait for ever. */
+static void look_at_stacks(void)
+{
+	static const char said[] = "libgreen: the OS thread green-faults, which brings back "
+				   "stacks that hibernate, has been ended by somebody; there is "
+				   "another now\n";
+	int r = stacks_watch();
+
+	if (r < 0)
+		fatal("an OS thread that brings back stacks (green-keeper, green-faults) has been "
+		      "ended by somebody",
+		      "find out who ends threads of this process (a seccomp filter?), or do "
+		      "without (GREEN_FEATURES=-userfaultfd)");
+	if (r > 0)
+		sys3(SYS_write, 2, said, sizeof(said) - 1);
+}
+
 static void note_peak(void)
 {
 	uint64_t alive = sched_alive();
@@ -255,6 +273,7 @@ static void *monitor_thread(void *unused)
 			all_asleep &= asleep(worker_at(i));
 		}
 		note_peak();
+		look_at_stacks();
 		if (all_asleep)
 			look_for_deadlock();
 		int64_t next = now + (all_asleep ? TICK_IDLE_NS : TICK_NS);

@@ -42,13 +42,14 @@ static enum stack_rung older_rung(const struct stacks_config *config, size_t siz
 static enum uffd_mode open_uffd(const struct stacks_config *config)
 {
 	struct uffd_config want = {
+		.none = config->no_userfaultfd,
 		.no_kernel = config->no_userfaultfd_kernel,
 		.no_protect = config->no_write_protect,
 		.keep_fd = config->keep_fd,
 		.drop_fd = config->drop_fd,
 	};
 
-	return config->no_userfaultfd ? UFFD_NONE : uffd_open(&want);
+	return uffd_open(&want);
 }
 
 void guard_init(const struct stacks_config *config, size_t size, bool valgrind)

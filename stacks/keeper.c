@@ -22,6 +22,7 @@
 #define SYS_close_range 436
 #endif
 #define KEEPER_STACK ((size_t)256 << 10)
+#define NEW_HANDLER 0ul /* a request that is none of the kernel's */
 
 enum { IDLE, ASKED, ANSWERED, STOPPED, FAILED };
 
@@ -30,8 +31,10 @@ static struct {
 	int uffd, bell; /* in the keeper's table */
 	void (*handle)(void *address);
 	_Atomic bool there;
-	_Atomic uint32_t state; /* futex: IDLE -> ASKED -> ANSWERED -> IDLE */
-	struct spin asking;     /* one question at a time */
+	_Atomic int tid, handler_tid; /* 0: has not begun */
+	_Atomic bool handling;        /* the handler is in the middle of something */
+	_Atomic uint32_t state;       /* futex: IDLE -> ASKED -> ANSWERED -> IDLE */
+	struct spin asking;           /* one question at a time */
 	unsigned long request;
 	void *argument;
 	long answer;
@@ -85,16 +88,25 @@ static void answer_faults(void)
 				keeper.handle((void *)(uintptr_t)messages[i].arg.pagefault.address);
 }
 
+static int own_tid(void)
+{
+	return (int)sys0(SYS_gettid);
+}
+
 static void *handler_thread(void *unused)
 {
 	struct pollfd fds[2] = { { .fd = keeper.uffd, .events = POLLIN },
 		                 { .fd = keeper.bell, .events = POLLIN } };
 
 	(void)unused;
+	atomic_store_explicit(&keeper.handler_tid, own_tid(), memory_order_relaxed);
 	while (!(fds[1].revents & POLLIN)) {
 		sys3(SYS_poll, fds, 2, -1);
+		atomic_store_explicit(&keeper.handling, true, memory_order_relaxed);
 		if (fds[0].revents & POLLIN)
 			answer_faults();
+		/* Release pairs with the acquire in keeper_watch(). */
+		atomic_store_explicit(&keeper.handling, false, memory_order_release);
 	}
 	return NULL;
 }
@@ -132,9 +144,21 @@ static int start_thread(pthread_t *thread, void *(*fn)(void *), const char *name
 
 static int start_handler(void)
 {
+	atomic_store_explicit(&keeper.handler_tid, 0, memory_order_relaxed);
+	return start_thread(&keeper.handler, handler_thread, "green-faults");
+}
+
+static int first_handler(void)
+{
 	keeper.bell = (int)sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
-	return keeper.bell < 0 ? keeper.bell
-	                       : start_thread(&keeper.handler, handler_thread, "green-faults");
+	return keeper.bell < 0 ? keeper.bell : start_handler();
+}
+
+/* In place of one that has ended. */
+static int next_handler(void)
+{
+	pthread_join(keeper.handler, NULL);
+	return start_handler();
 }
 
 static void stop_handler(void)
@@ -146,11 +170,19 @@ static void stop_handler(void)
 	sys1(SYS_close, keeper.bell);
 }
 
+static long answer(void)
+{
+	if (keeper.request == NEW_HANDLER)
+		return next_handler();
+	return sys3(SYS_ioctl, keeper.uffd, keeper.request, keeper.argument);
+}
+
 static void *keeper_thread(void *unused)
 {
 	(void)unused;
+	atomic_store_explicit(&keeper.tid, own_tid(), memory_order_relaxed);
 	bool own = own_table();
-	keeper.error = keeper.handle ? start_handler() : 0;
+	keeper.error = keeper.handle ? first_handler() : 0;
 	if (keeper.error < 0) {
 		say(FAILED);
 		return NULL;
@@ -161,8 +193,7 @@ static void *keeper_thread(void *unused)
 		if (state == STOPPED)
 			break;
 		if (state == ASKED) {
-			keeper.answer =
-				sys3(SYS_ioctl, keeper.uffd, keeper.request, keeper.argument);
+			keeper.answer = answer();
 			say(ANSWERED);
 		} else {
 			wait_while(state);
@@ -209,6 +240,27 @@ void keeper_stop(void)
 	say(STOPPED);
 	spin_unlock(&keeper.asking);
 	pthread_join(keeper.thread, NULL);
+}
+
+static bool has_ended(int tid)
+{
+	return tid && sys3(SYS_tgkill, sys0(SYS_getpid), tid, 0) == -ESRCH;
+}
+
+int keeper_watch(void)
+{
+	if (!atomic_load_explicit(&keeper.there, memory_order_acquire))
+		return 0;
+	/* What it was asked last, or will be, nobody answers. */
+	if (has_ended(atomic_load_explicit(&keeper.tid, memory_order_relaxed)))
+		return -EOWNERDEAD;
+	if (!keeper.handle ||
+	    !has_ended(atomic_load_explicit(&keeper.handler_tid, memory_order_relaxed)))
+		return 0;
+	if (atomic_load_explicit(&keeper.handling, memory_order_acquire) ||
+	    keeper_ask(NEW_HANDLER, NULL) < 0)
+		return -EOWNERDEAD;
+	return 1;
 }
 
 unsigned keeper_threads(void)

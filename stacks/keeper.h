@@ -17,6 +17,11 @@
 int keeper_start(int uffd, void (*handle)(void *address));
 void keeper_stop(void);
 unsigned keeper_threads(void); /* there are now */
+
+/* Somebody may have ended one of the threads (a seccomp filter, a debugger).
+ * 0: they are there; 1: the handler was not, another has its place; -EOWNERDEAD:
+ * nobody can take the place of the one that is gone.  One caller at a time. */
+int keeper_watch(void);
 /* In a forked child: there is none. */
 void keeper_forget(void);
 

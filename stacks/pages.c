@@ -85,6 +85,11 @@ unsigned stacks_threads(void)
 	return keeper_threads();
 }
 
+int stacks_watch(void)
+{
+	return keeper_watch();
+}
+
 void stacks_stop(void)
 {
 	if (guard_is_missing_page())

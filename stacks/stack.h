@@ -110,6 +110,10 @@ int stacks_start(void);
 void stacks_stop(void);
 unsigned stacks_threads(void); /* running now */
 
+/* Are they still running?  0; 1: one had been ended and has been replaced;
+ * -EOWNERDEAD: it could not be.  One caller at a time. */
+int stacks_watch(void);
+
 /* In a forked child that runs on this stack (or none): the arenas are no longer
  * watched there.  Watches them again, or at least guards that stack. */
 void stacks_forked(stack_id running);

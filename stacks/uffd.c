@@ -184,6 +184,10 @@ enum uffd_mode uffd_open(const struct uffd_config *config)
 	uffd.reason[0] = 0;
 	assert(uffd.page <= UFFD_PAGE_MAX);
 	int r;
+	if (config->none) {
+		snprintf(uffd.reason, sizeof(uffd.reason), "userfaultfd is switched off");
+		return UFFD_NONE;
+	}
 	if (config->no_kernel)
 		snprintf(uffd.reason, sizeof(uffd.reason), "userfaultfd_kernel is switched off");
 	else if ((r = open_mode(false)) == 0)

@@ -26,9 +26,9 @@ extern char uffd_zeros[UFFD_PAGE_MAX]; /* never written */
 enum uffd_mode { UFFD_NONE, UFFD_USER, UFFD_KERNEL };
 
 struct uffd_config {
-	bool no_kernel, no_protect; /* imitate a kernel without */
-	int (*keep_fd)(int fd);     /* takes the new descriptor, returns its new number */
-	void (*drop_fd)(int fd);    /* closes what keep_fd returned */
+	bool none, no_kernel, no_protect; /* imitate a kernel without */
+	int (*keep_fd)(int fd);           /* takes the new descriptor, returns its new number */
+	void (*drop_fd)(int fd);          /* closes what keep_fd returned */
 };
 
 /* Opens one and tries it out; UFFD_NONE: why not is uffd_reason(). */
