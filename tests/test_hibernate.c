@@ -150,7 +150,7 @@ TEST(a_touch_brings_a_stack_back)
 
 /* ---- at the same time --------------------------------------------------------- */
 
-static _Atomic bool stop;
+static _Atomic bool stop, over; /* for those who add; for those who are added to */
 static _Atomic uint64_t added;
 
 static void *add_at_random(void *seed)
@@ -182,7 +182,7 @@ static void *hold_often(void *arg)
 		CHECK_EQ(canary, (uintptr_t)arg);
 		atomic_fetch_add(&counter, 1);
 		mine++;
-	} while (!atomic_load(&stop));
+	} while (!atomic_load(&over));
 	atomic_fetch_add(&added, mine);
 	return (void *)(uintptr_t)atomic_load(&counter);
 }
@@ -193,6 +193,7 @@ static void *hostile(void *unused)
 
 	(void)unused;
 	atomic_store(&stop, false);
+	atomic_store(&over, false);
 	atomic_store(&added, 0);
 	start_all(hold_often, 2048);
 	pthread_t a = start_os(add_at_random, (void *)1), b = start_os(add_at_random, (void *)2);
@@ -207,6 +208,7 @@ static void *hostile(void *unused)
 	atomic_store(&stop, true);
 	join_os(a);
 	join_os(b);
+	atomic_store(&over, true);
 	uint64_t found = end_all(2048);
 	CHECK_EQ(found, atomic_load(&added));
 	return NULL;
