@@ -161,7 +161,7 @@ void stack_unlull(stack_id stack)
 bool stack_fits_slab(stack_id stack, const void *sp)
 {
 	/* Pinned: by itself before it parked, or by others until it was lulled. */
-	return (size_t)((char *)stack_top(stack) - (const char *)sp) <= SLAB_BYTES_MAX &&
+	return (size_t)((char *)stack_top(stack) - (const char *)sp) <= PACK_BYTES_MAX &&
 	       !stack_is_pinned(stack);
 }
 
