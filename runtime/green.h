@@ -85,14 +85,22 @@ struct green_options {
 	/* Workers are pinned to their CPUs unless set.  GREEN_PIN=0|1. */
 	bool no_pin;
 	/* The stack of a green thread that has been parked for this long, and that
-	 * has little on it, gives its memory back until the thread goes on or
-	 * somebody touches it ("userfaultfd" rungs only).  0: GREEN_FOREVER, which
-	 * is never.  GREEN_HIBERNATE_MS; there 0 is never.
+	 * has at most 2 KiB on it, hibernates: it gives its memory back until the
+	 * thread goes on or somebody touches it ("userfaultfd" rungs only).  While
+	 * memory is short (/proc/pressure/memory, stack_bytes_max) a 64th of it is
+	 * enough.  0: 10 s.  GREEN_FOREVER: never.  GREEN_HIBERNATE_MS; there 0 is
+	 * never.
 	 * The calls of green_io.h may be given memory on the stack of another
 	 * green thread.  On the rung "userfaultfd" a plain system call with such
 	 * a pointer may fail with EFAULT (write to the memory before), and no OS
 	 * thread that touches it may block SIGBUS. */
 	int64_t hibernate_after_ns;
+	/* Memory for stacks, bytes.  A spawn that could exceed it, each thread
+	 * counted with the least it takes (a page; hibernated, what is kept of it),
+	 * returns -ENOMEM, and from three quarters on stacks hibernate early.
+	 * Stacks that grow may exceed it.  0: no bound.  GREEN_STACK_BYTES_MAX, with
+	 * K, M or G. */
+	size_t stack_bytes_max;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */
 	const char *features;
@@ -143,11 +151,12 @@ struct green_info {
 	 * "mprotect", "none"; and why not a better one. */
 	char stacks[32];
 	char stacks_reason[128];
-	size_t stack_size;       /* default class, bytes */
+	size_t stack_size; /* default class, bytes */
 	size_t threads_max;
-	size_t threads;     /* alive now */
-	size_t stacks_used; /* stacks that back a started green thread now */
+	size_t threads;           /* alive now */
+	size_t stacks_used;       /* stacks that back a started green thread now */
 	size_t stacks_hibernated; /* of these, without memory of their own */
+	size_t hibernated_bytes;  /* what is kept of those */
 	/* Of the run that is under way, or else of the last one; all workers. */
 	size_t threads_peak; /* as seen a hundred times a second */
 	uint64_t switches;
@@ -187,6 +196,9 @@ struct green_attr {
 	bool migratable;
 	bool detached;
 	struct green_serial *serial;
+	/* As in green_options, for this thread; rounded up to 1, 2, 4, 8 … ms.
+	 * 0: as the options say.  Without effect when those say never. */
+	int64_t hibernate_after_ns;
 };
 
 /* Starts fn(arg) as a detached green thread.  Returns 0, -EAGAIN at
@@ -201,7 +213,8 @@ int green_go(green_fn fn, void *arg);
  * detached.  Stores the handle in *thread (NULL only when detached).  A
  * joinable green thread must be joined or detached; its descriptor is kept
  * until then.  Additionally -EINVAL for bad attributes: a stack above 1 MiB,
- * migratable together with serial, thread == NULL without detached. */
+ * migratable together with serial, a negative time, thread == NULL without
+ * detached. */
 int green_spawn(green_t *thread, const struct green_attr *attr, green_fn fn, void *arg);
 
 /* Waits until the green thread has ended and stores its result in *result

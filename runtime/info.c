@@ -42,6 +42,7 @@ int green_info(struct green_info *info)
 		info->threads_peak = info->threads;
 	info->stacks_used = stacks_used();
 	info->stacks_hibernated = stacks_hibernated();
+	info->hibernated_bytes = hibernate_bytes();
 	info->stuck = atomic_load_explicit(&rt.stuck, memory_order_relaxed);
 	sum_workers(info);
 	feature_list(info->features, sizeof(info->features));

@@ -164,6 +164,10 @@ static int env_all(struct green_options *o)
 		return r;
 	if (r)
 		o->hibernate_after_ns = n ? GREEN_MS(n) : GREEN_FOREVER;
+	if ((r = env_number("GREEN_STACK_BYTES_MAX", true, 1, SIZE_MAX, &n)) < 0)
+		return r;
+	if (r)
+		o->stack_bytes_max = n;
 	if ((r = env_number("GREEN_PIN", false, 0, 1, &n)) < 0)
 		return r;
 	if (r)
@@ -261,14 +265,13 @@ int options_resolve(struct green_options *o)
 		return -EINVAL;
 	}
 	if (o->hibernate_after_ns < 0) {
-		error_set("hibernate_after_ns: %lld is negative",
-		          (long long)o->hibernate_after_ns);
+		error_set("hibernate_after_ns: %lld is negative", (long long)o->hibernate_after_ns);
 		return -EINVAL;
 	}
 	if (!o->workers)
 		default_workers(o);
 	if (!o->hibernate_after_ns)
-		o->hibernate_after_ns = GREEN_FOREVER;
+		o->hibernate_after_ns = GREEN_S(10);
 	if (!o->offload_max)
 		o->offload_max = 64;
 	if (!o->stuck_ns)

@@ -142,7 +142,8 @@ static int init_memory(void)
 	feature_set(FEATURE_GUARD_INSTALL, stacks_rung() == STACK_RUNG_GUARD_INSTALL);
 	feature_set(FEATURE_MPROTECT_GUARD, stacks_rung() == STACK_RUNG_MPROTECT);
 	/* More than there are stacks for would wait for one another for ever. */
-	rt.count_exactly = o->threads_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
+	rt.count_exactly =
+		o->threads_max || o->stack_bytes_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
 	if (!o->threads_max || o->threads_max > stacks_capacity(0))
 		o->threads_max = stacks_capacity(0);
 	/* Where the address space is too short for that, stacks stay as they are. */
@@ -479,10 +480,11 @@ static int workers_start(void)
 	unsigned i;
 
 	if (r < 0) {
-		error_set("no worker can start without the thread that watches the stacks: %s; "
-		          "raise the limit on processes (ulimit -u), set GREEN_WORKERS to fewer, or "
-		          "GREEN_FEATURES=-userfaultfd",
-		          strerror(-r));
+		error_set(
+			"no worker can start without the thread that watches the stacks: %s; "
+			"raise the limit on processes (ulimit -u), set GREEN_WORKERS to fewer, or "
+			"GREEN_FEATURES=-userfaultfd",
+			strerror(-r));
 		return r;
 	}
 	if ((r = worker_enter(first)) < 0) {

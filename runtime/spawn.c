@@ -14,6 +14,7 @@
 #include "scheduler.h"
 #include "serial.h"
 #include "runtime.h"
+#include "sweep.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static int check_attr(const struct green_attr *attr, bool detached, const green_
 {
 	if (!detached && !thread)
 		return -EINVAL;
-	if (attr && (attr->stack_size > STACK_SIZE_MAX || (attr->migratable && attr->serial)))
+	if (attr && (attr->stack_size > STACK_SIZE_MAX || (attr->migratable && attr->serial) ||
+	             attr->hibernate_after_ns < 0))
 		return -EINVAL;
 	return 0;
 }
@@ -47,8 +49,8 @@ bool runtime_forked(void)
 	return atomic_load_explicit(&rt.state, memory_order_relaxed) == RUNTIME_FORKED;
 }
 
-/* Counts the thread as alive; -EAGAIN above threads_max, -ENXIO when the run is
- * over. */
+/* Counts the thread as alive; -EAGAIN above threads_max, -ENOMEM above
+ * stack_bytes_max, -ENXIO when the run is over. */
 static int count_in(struct worker *w)
 {
 	if (unlikely(rt.count_exactly)) {
@@ -57,6 +59,10 @@ static int count_in(struct worker *w)
 		if (alive > rt.options.threads_max) {
 			atomic_fetch_sub_explicit(&rt.alive_exact, 1, memory_order_relaxed);
 			return -EAGAIN;
+		}
+		if (unlikely(!sweep_admits(alive))) {
+			atomic_fetch_sub_explicit(&rt.alive_exact, 1, memory_order_relaxed);
+			return -ENOMEM;
 		}
 	}
 	if (likely(w != NULL)) {
@@ -184,6 +190,14 @@ static void undo(struct worker *w, struct gt *gt, unsigned class)
 	gt_free(w ? &w->gts : NULL, gt);
 }
 
+static uint8_t kind_of(const struct green_attr *attr)
+{
+	uint8_t patience = attr->hibernate_after_ns ? sweep_patience(attr->hibernate_after_ns) : 0;
+
+	return (attr->migratable ? GT_KIND_MIGRATABLE : 0) |
+	       (uint8_t)(patience << GT_KIND_PATIENCE_SHIFT);
+}
+
 int sched_spawn(const struct spawn *s, green_t *thread)
 {
 	const struct green_attr *attr = s->attr;
@@ -211,8 +225,7 @@ int sched_spawn(const struct spawn *s, green_t *thread)
 	gt->fn = s->fn;
 	gt->arg = s->arg;
 	gt->spawn_pc = s->pc;
-	gt_set_kind(gt, (attr && attr->migratable ? GT_KIND_MIGRATABLE : 0) |
-	                        (s->handler ? GT_KIND_HANDLER : 0));
+	gt_set_kind(gt, (attr ? kind_of(attr) : 0) | (s->handler ? GT_KIND_HANDLER : 0));
 	atomic_store_explicit(&gt->state, GT_FRESH, memory_order_relaxed);
 	if (unlikely((r = fill_ext(gt, s)) < 0 || (r = count_in(w)) < 0)) {
 		undo(w, gt, (unsigned)class);

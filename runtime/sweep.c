@@ -6,25 +6,132 @@
 #include "fatal.h"
 #include "hibernate.h"
 #include "park.h"
-#include "worker.h"
+#include "scheduler.h"
+
+#include <fcntl.h>
+#include <string.h>
 
 #define SLICE_NS GREEN_MS(4)     /* of work without a pause */
 #define PAUSE_NS GREEN_MS(6)     /* between slices of one pass */
 #define PASS_NS_MIN GREEN_MS(10) /* between passes */
 #define CHUNKS_A_LOOK 8          /* swept between two looks at the clock */
+#define PRESSURE_NS GREEN_S(1)   /* between looks at the kernel's figures */
+#define HURRY 64                 /* times earlier when memory is short */
+#define PAGE ((size_t)4096)
 
-static struct { /* where the present pass is; the monitor's */
-	unsigned class;
+static struct {
+	/* Where the present pass is, and its haste; the monitor's. */
+	unsigned arena;
 	uint32_t chunk;
-	int64_t next_ns;
+	int64_t next_ns, looked_ns;
+	bool pressure;
+	/* The least patience of any thread in this run. */
+	_Atomic int64_t least_ns;
+	_Atomic bool refused; /* a spawn, since the last pass began */
 } sweep;
+
+struct pass { /* what a slice of one goes by */
+	int64_t now;
+	int64_t hurry; /* times earlier than usual */
+};
 
 void sweep_reset(void)
 {
-	sweep.class = 0;
+	sweep.arena = 0;
 	sweep.chunk = 0;
 	sweep.next_ns = 0;
+	sweep.looked_ns = 0;
+	sweep.pressure = false;
+	atomic_store_explicit(&sweep.least_ns, rt.options.hibernate_after_ns, memory_order_relaxed);
+	atomic_store_explicit(&sweep.refused, false, memory_order_relaxed);
 }
+
+/* ---- how long --------------------------------------------------------------- */
+
+/* 1: for ever; n: 2^(n - 2) ms. */
+#define PATIENCE_FOREVER 1
+#define PATIENCE_MAX 31 /* six days: five bits of gt.kind */
+
+static int64_t patience_ns(unsigned patience)
+{
+	return GREEN_MS(1) << (patience - 2);
+}
+
+uint8_t sweep_patience(int64_t after_ns)
+{
+	uint8_t n = PATIENCE_FOREVER + 1;
+
+	if (after_ns == GREEN_FOREVER)
+		return PATIENCE_FOREVER;
+	while (n < PATIENCE_MAX && patience_ns(n) < after_ns)
+		n++;
+	/* Relaxed: a hint for the monitor's clock. */
+	int64_t least = atomic_load_explicit(&sweep.least_ns, memory_order_relaxed);
+	while (patience_ns(n) < least &&
+	       !atomic_compare_exchange_weak_explicit(&sweep.least_ns, &least, patience_ns(n),
+	                                              memory_order_relaxed, memory_order_relaxed))
+		continue;
+	return n;
+}
+
+static int64_t patience_of(const struct gt *gt)
+{
+	unsigned n = gt_kind(gt) >> GT_KIND_PATIENCE_SHIFT;
+
+	if (n == 0)
+		return rt.options.hibernate_after_ns;
+	return n == PATIENCE_FOREVER ? GREEN_FOREVER : patience_ns(n);
+}
+
+/* ---- how much memory ---------------------------------------------------------- */
+
+/* The least that the stacks of so many threads take. */
+static size_t least_bytes(uint64_t alive)
+{
+	size_t asleep = stacks_hibernated();
+
+	return (alive > asleep ? alive - asleep : 0) * PAGE + hibernate_bytes();
+}
+
+bool sweep_admits(uint64_t alive)
+{
+	size_t max = rt.options.stack_bytes_max;
+
+	if (!max || least_bytes(alive) <= max)
+		return true;
+	/* Relaxed: a hint for the monitor, which looks every few milliseconds. */
+	atomic_store_explicit(&sweep.refused, true, memory_order_relaxed);
+	return false;
+}
+
+/* Has somebody on this machine waited for memory during a hundredth of the last
+ * ten seconds?  (Documentation/accounting/psi.rst) */
+static bool under_pressure(void)
+{
+	static const char least[] = "some avg10=0.";
+	char text[128];
+	long fd = sys3(SYS_open, "/proc/pressure/memory", O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return false;
+	long n = sys3(SYS_read, fd, text, sizeof(text));
+	sys1(SYS_close, fd);
+	return n >= (long)sizeof(least) - 1 && !memcmp(text, least, sizeof(least) - 3) &&
+	       memcmp(text, least, sizeof(least) - 1) != 0;
+}
+
+static bool memory_is_short(int64_t now)
+{
+	size_t max = rt.options.stack_bytes_max;
+
+	if (now >= sweep.looked_ns + PRESSURE_NS) {
+		sweep.looked_ns = now;
+		sweep.pressure = under_pressure();
+	}
+	return sweep.pressure || (max && least_bytes(sched_alive()) > max - max / 4);
+}
+
+/* ---- one chunk ---------------------------------------------------------------- */
 
 void sweep_rouse(struct gt *gt)
 {
@@ -48,86 +155,122 @@ static uint64_t likeness(const struct gt *gt)
 	return pc * 31 + (uintptr_t)gt->fn;
 }
 
+/* What tells one wait from another. */
+static uint32_t tag_of(uint64_t word)
+{
+	return (uint32_t)(word >> PARK_SEQ_SHIFT);
+}
+
+static bool has_waited(const struct gt *gt, uint64_t word, const struct pass *pass)
+{
+	int64_t parked = pass->now - atomic_load_explicit(&gt->since_ns, memory_order_relaxed);
+	int64_t patience = patience_of(gt);
+
+	return may_sleep(word) && patience != GREEN_FOREVER && parked >= patience / pass->hurry;
+}
+
 /* Steps 1 and 2 of sweep.h.  On success nobody runs on the stack, or will before
  * it has been roused. */
-static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, int64_t parked_before)
+static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct pass *pass)
 {
 	struct gt *gt = gt_at(stack_owner(stack));
 	uint64_t word = atomic_load_explicit(&gt->park, memory_order_acquire);
 
-	if (!may_sleep(word) ||
-	    atomic_load_explicit(&gt->since_ns, memory_order_relaxed) > parked_before)
+	if (!has_waited(gt, word, pass) || stack_is_trimmed(stack, tag_of(word)))
 		return false;
 	if (!stack_lull(stack))
 		return false;
-	/* Release: SWEEPING; acquire: the saved registers. */
+	/* Release: SWEEPING; acquire: the saved registers.  The owner is a hint; and
+	 * only now it is known that nothing is live that the kernel may write to. */
 	if (atomic_compare_exchange_strong_explicit(&gt->park, &word, word | PARK_ASLEEP,
-	                                            memory_order_acq_rel, memory_order_relaxed)) {
-		s->stack = stack;
-		s->sp = gt->sp;
-		s->alike = likeness(gt);
-		/* The owner is a hint; and only now it is known that nothing is live
-		 * that the kernel may write to. */
-		if (gt->stack == stack && stack_fits_slab(stack, s->sp))
+	                                            memory_order_acq_rel, memory_order_relaxed) &&
+	    gt->stack == stack) {
+		*s = (struct stack_sleeper){ .stack = stack, .sp = gt->sp, .alike = likeness(gt) };
+		if (stack_fits_slab(stack, gt->sp))
 			return true;
+		stack_trim(stack, gt->sp, tag_of(word));
 	}
 	stack_unlull(stack);
 	return false;
 }
 
-static void sweep_chunk(int64_t parked_before)
+static void sweep_chunk(const struct pass *pass)
 {
 	struct stack_sleeper sleepers[STACK_CHUNK_MAX];
 	unsigned n = 0;
 
-	if (stack_chunk_sleeps(sweep.class, sweep.chunk))
+	if (stack_chunk_sleeps(sweep.arena, sweep.chunk))
 		return;
 	hibernate_lock();
-	for (unsigned i = 0; i < stack_chunk_slots(sweep.class); i++) {
-		stack_id stack = stack_in_chunk(sweep.class, sweep.chunk, i);
-		if (stack_owner(stack))
-			n += put_to_sleep(&sleepers[n], stack, parked_before);
+	for (unsigned i = 0; i < stack_chunk_slots(sweep.arena); i++) {
+		stack_id stack = stack_in_chunk(sweep.arena, sweep.chunk, i);
+		if (stack_owner(stack) && !stack_is_hibernated(stack))
+			n += put_to_sleep(&sleepers[n], stack, pass);
 	}
 	if (n)
 		stacks_hibernate(sleepers, n);
 	hibernate_unlock();
 }
 
+/* ---- passes ------------------------------------------------------------------- */
+
 /* True when the pass is complete. */
-static bool sweep_next(int64_t parked_before)
+static bool sweep_next(const struct pass *pass)
 {
-	while (sweep.class < STACK_CLASSES && sweep.chunk >= stack_chunks(sweep.class)) {
-		sweep.class ++;
+	while (sweep.arena < STACK_CLASSES && sweep.chunk >= stack_chunks(sweep.arena)) {
+		sweep.arena++;
 		sweep.chunk = 0;
 	}
-	if (sweep.class == STACK_CLASSES) {
-		sweep.class = 0;
+	if (sweep.arena == STACK_CLASSES) {
+		sweep.arena = 0;
 		hibernate_lock();
 		hibernate_tidy();
 		hibernate_unlock();
 		return true;
 	}
-	sweep_chunk(parked_before);
+	sweep_chunk(pass);
 	sweep.chunk++;
 	return false;
 }
 
+/* Four passes within the least patience. */
+static int64_t next_pass(const struct pass *pass)
+{
+	int64_t least = atomic_load_explicit(&sweep.least_ns, memory_order_relaxed);
+	int64_t wait = least / 4 / pass->hurry;
+
+	return pass->now + (wait > PASS_NS_MIN ? wait : PASS_NS_MIN);
+}
+
+/* Is it time for a slice?  *pass: what it shall go by. */
+static bool is_time(struct pass *pass)
+{
+	bool refused = atomic_exchange_explicit(&sweep.refused, false, memory_order_relaxed);
+
+	/* Somebody may have less patience than there was when the time was set. */
+	if (sweep.next_ns > next_pass(pass))
+		sweep.next_ns = next_pass(pass);
+	if (pass->now < sweep.next_ns && !refused)
+		return false;
+	sweep.next_ns = pass->now;
+	if (refused || memory_is_short(pass->now))
+		pass->hurry = HURRY;
+	return true;
+}
+
 int64_t sweep_some(int64_t now)
 {
-	int64_t after = rt.options.hibernate_after_ns, start = now;
+	struct pass pass = { .now = now, .hurry = 1 };
 
-	if (after == GREEN_FOREVER || !hibernate_is_ready())
+	if (rt.options.hibernate_after_ns == GREEN_FOREVER || !hibernate_is_ready())
 		return INT64_MAX;
-	while (now >= sweep.next_ns) {
+	if (!is_time(&pass))
+		return sweep.next_ns;
+	do {
 		for (int i = 0; i < CHUNKS_A_LOOK; i++)
-			if (sweep_next(start - after)) {
-				sweep.next_ns =
-					now + (after / 4 > PASS_NS_MIN ? after / 4 : PASS_NS_MIN);
-				return sweep.next_ns;
-			}
+			if (sweep_next(&pass))
+				return sweep.next_ns = next_pass(&pass);
 		now = sys.now();
-		if (now - start >= SLICE_NS)
-			sweep.next_ns = now + PAUSE_NS;
-	}
-	return sweep.next_ns;
+	} while (now - pass.now < SLICE_NS);
+	return sweep.next_ns = now + PAUSE_NS;
 }

@@ -12,6 +12,9 @@
  * calls sweep_rouse(), which waits for the sweep and restores.  A waker that
  * claims before 2 makes 2 fail.  Parking, waking and yielding cost nothing more
  * than that load.
+ *
+ * How long a thread must have been parked is an option, or its own attribute;
+ * while memory is short, a 64th of that.
  */
 #ifndef SWEEP_H
 #define SWEEP_H
@@ -22,6 +25,12 @@
  * again at the latest (INT64_MAX: never). */
 int64_t sweep_some(int64_t now);
 void sweep_reset(void);
+
+/* A time in six bits, for a thread's kind; 0 is "as the options say". */
+uint8_t sweep_patience(int64_t after_ns);
+
+/* May so many threads be alive, as far as memory for stacks goes?  Any thread. */
+bool sweep_admits(uint64_t alive);
 
 /* Makes the stack of a thread that is about to run resident. */
 void sweep_rouse(struct gt *gt);

@@ -146,6 +146,13 @@ uint32_t stack_owner(stack_id stack)
 	return atomic_load_explicit(&sleep_of(stack)->owner, memory_order_relaxed);
 }
 
+bool stack_is_hibernated(stack_id stack)
+{
+	uint32_t word = atomic_load_explicit(&sleep_of(stack)->word, memory_order_relaxed);
+
+	return (word & STATE_MASK) == HIBERNATED;
+}
+
 bool stack_lull(stack_id stack)
 {
 	uint32_t word = RESIDENT;
@@ -160,9 +167,31 @@ void stack_unlull(stack_id stack)
 
 bool stack_fits_slab(stack_id stack, const void *sp)
 {
+	size_t length = (size_t)((char *)stack_top(stack) - (const char *)sp);
+
 	/* Pinned: by itself before it parked, or by others until it was lulled. */
-	return (size_t)((char *)stack_top(stack) - (const char *)sp) <= PACK_BYTES_MAX &&
-	       !stack_is_pinned(stack);
+	return length <= PACK_BYTES_MAX && length % 8 == 0 && !stack_is_pinned(stack);
+}
+
+/* While it is resident, its place in the slab is the tag of the last trim: only
+ * the sweeper looks there then. */
+bool stack_is_trimmed(stack_id stack, uint32_t tag)
+{
+	return !stack_is_hibernated(stack) && sleep_of(stack)->slab == tag;
+}
+
+void stack_trim(stack_id stack, const void *sp, uint32_t tag)
+{
+	char *low = stack_bottom(stack);
+	/* The red zone below sp is not needed: who parks has called a function. */
+	char *high = (char *)((uintptr_t)sp & ~(uintptr_t)(PAGE - 1));
+
+	if (stack_is_pinned(stack))
+		return;
+	if (high > low && sys3(SYS_madvise, low, high - low, MADV_DONTNEED) == 0)
+		while (uffd_zero(low, (size_t)(high - low)) == -ENOMEM)
+			sys0(SYS_sched_yield);
+	sleep_of(stack)->slab = tag;
 }
 
 /* ---- sweeping --------------------------------------------------------------- */

@@ -59,11 +59,18 @@ bool stack_chunk_sleeps(unsigned class, uint32_t chunk);
 void stack_set_owner(stack_id stack, uint32_t owner);
 uint32_t stack_owner(stack_id stack);
 
+bool stack_is_hibernated(stack_id stack); /* at the moment */
+
 /* RESIDENT -> SWEEPING; false: it is not resident.  And back. */
 bool stack_lull(stack_id stack);
 void stack_unlull(stack_id stack);
 /* May this much of a lulled stack be hibernated?  Not when it is pinned. */
 bool stack_fits_slab(stack_id stack, const void *sp);
+
+/* Too much lies on it to be hibernated: only what is below sp goes, which nobody
+ * needs.  Lulled; not twice for the same tag. */
+void stack_trim(stack_id stack, const void *sp, uint32_t tag);
+bool stack_is_trimmed(stack_id stack, uint32_t tag);
 
 /* Hibernates stacks of one chunk, in ascending order; those that cannot be are
  * resident again.  One caller at a time, and hibernate_lock() around it. */
@@ -85,7 +92,7 @@ void hibernate_forked(bool watched);
 /* A page of the stack is missing or protected: makes it accessible.  0, -ENOMEM */
 int hibernate_touched(stack_id stack, void *page);
 
-size_t stacks_hibernated(void);      /* now */
+size_t stacks_hibernated(void);     /* now */
 uint64_t stacks_hibernations(void); /* ever, in this process */
 
 #endif

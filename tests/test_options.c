@@ -19,10 +19,11 @@
 /* Tests that set variables themselves want none from outside. */
 static void plain_environment(void)
 {
-	static const char *const names[] = { "GREEN_WORKERS",    "GREEN_ENGINE",
-		                             "GREEN_STACK_SIZE", "GREEN_THREADS_MAX",
-		                             "GREEN_FEATURES",   "GREEN_OFFLOAD_MAX",
-		                             "GREEN_STUCK_MS",   "GREEN_PIN",
+	static const char *const names[] = { "GREEN_WORKERS",      "GREEN_ENGINE",
+		                             "GREEN_STACK_SIZE",   "GREEN_THREADS_MAX",
+		                             "GREEN_FEATURES",     "GREEN_OFFLOAD_MAX",
+		                             "GREEN_STUCK_MS",     "GREEN_PIN",
+		                             "GREEN_HIBERNATE_MS", "GREEN_STACK_BYTES_MAX",
 		                             "GREEN_DEBUG" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -85,6 +86,13 @@ static const struct bad_value {
 	{ "GREEN_STUCK_MS", "0" },
 	{ "GREEN_STUCK_MS", "-100" },
 	{ "GREEN_STUCK_MS", "3600001" },
+	{ "GREEN_HIBERNATE_MS", "" },
+	{ "GREEN_HIBERNATE_MS", "-1" },
+	{ "GREEN_HIBERNATE_MS", "3600001" },
+	{ "GREEN_STACK_BYTES_MAX", "" },
+	{ "GREEN_STACK_BYTES_MAX", "0" },
+	{ "GREEN_STACK_BYTES_MAX", "1T" },
+	{ "GREEN_STACK_BYTES_MAX", "17179869184G" },
 	{ "GREEN_PIN", "" },
 	{ "GREEN_PIN", "2" },
 	{ "GREEN_PIN", "yes" },

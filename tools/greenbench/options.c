@@ -39,6 +39,8 @@ static const struct option_spec specs[] = {
 	OPTION("workers", COUNT, workers, 1, 1024, "N", "workers (default: one per CPU)"),
 	OPTION("engine", TEXT, engine, 0, 0, "NAME", "io_uring, epoll or auto (default)"),
 	OPTION("threads", COUNT, threads, 1, 16000000, "N", "green threads"),
+	OPTION("active", COUNT, active, 0, 99, "PERCENT", "threads that do not stay parked"),
+	OPTION("depth", COUNT, depth, 0, 1000000, "BYTES", "stack that each has once used"),
 	OPTION("connections", COUNT, connections, 1, 4000000, "N", "connections open at once"),
 	OPTION("count", COUNT, count, 1, 1e12, "N", "operations in one round"),
 	OPTION("capacity", COUNT, capacity, 1, 1000000, "N", "elements the channel holds"),

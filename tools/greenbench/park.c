@@ -3,6 +3,8 @@
  * park: many green threads parked at once, what each costs in memory, and
  * whether every one of them wakes.
  *
+ * A round parks them twice: first they may not hibernate, then they shall, soon.
+ *
  * Memory is all-in: resident pages, page tables and swap of the whole process,
  * less what it had before the first green thread was spawned.
  */
@@ -15,24 +17,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define THREADS 100000
-#define SETTLE_NS GREEN_MS(50)  /* from the last thread's start until it is parked */
-#define BYTES_PER_THREAD 6000.0 /* to judge whether memory suffices */
-#define DESCRIPTORS_KEPT 200    /* left for the runtime and the rest */
+#define SETTLE_NS GREEN_MS(50) /* from the last thread's start until it is parked */
+#define BYTES_ACTIVE 6000.0    /* to judge whether memory suffices */
+#define BYTES_HIBERNATED 700.0
+#define HIBERNATE_MS 64
+#define HIBERNATE_ACTIVE_MS 1024 /* while some threads are active, */
+#define NAP_NS GREEN_MS(250)     /* which means that they sleep no longer than this */
+#define DESCRIPTORS_KEPT 200     /* left for the runtime and the rest */
 
 enum way { SLEEP, READ, SEM };
 
 struct park {
 	enum way way;
-	uint64_t threads;
+	uint64_t threads;                        /* of this phase */
+	uint64_t threads_wanted, threads_active; /* of the two phases */
+	unsigned active_percent;
+	size_t depth;
 	green_t *handles; /* sleep: to be cancelled */
 	int *fds;         /* read: eventfds, shared when there are more threads */
 	uint64_t fds_count;
 	struct proc_memory before;
 	green_sem_t sem, all_ended;
 	int64_t hibernate_ns; /* 0: never */
+	bool hibernates;      /* in this phase */
+	_Atomic bool stop;    /* those that are active */
 	_Atomic uint64_t next, started, woken, ended;
 };
 
@@ -56,6 +68,9 @@ static bool wait_once(uint64_t number)
 /* What a thread has on its stack while it is parked, and finds there again. */
 #define WORDS 4
 
+#define DEPTH_USUAL 50000 /* that fits in a stack of the usual size */
+#define DEPTH_MORE 8000   /* for all the rest */
+
 static void fill(uint64_t *words, uint64_t number)
 {
 	for (uint64_t i = 0; i < WORDS; i++)
@@ -71,12 +86,40 @@ static bool intact(const uint64_t *words, uint64_t number)
 	return true;
 }
 
+static bool is_active(uint64_t number)
+{
+	uint64_t hash = (number + 1) * 0x9e3779b97f4a7c15u;
+
+	return park.hibernates && (hash >> 32) % 100 < park.active_percent;
+}
+
+/* Sleeps for short times, until all shall wake. */
+static void be_active(uint64_t number)
+{
+	int64_t nap = NAP_NS / 2 + (int64_t)(number % 1024) * (NAP_NS / 2048);
+
+	while (!atomic_load_explicit(&park.stop, memory_order_relaxed) && green_sleep(nap) == 0)
+		continue;
+}
+
+static __attribute__((noinline)) void go_deep(size_t depth)
+{
+	volatile char *low = __builtin_alloca(depth);
+
+	for (size_t at = 0; at < depth; at += 4096)
+		low[at] = 1;
+}
+
 static void *parker(void *arg)
 {
 	uint64_t words[WORDS];
 
+	if (park.depth)
+		go_deep(park.depth);
 	fill(words, (uint64_t)arg);
 	atomic_fetch_add_explicit(&park.started, 1, memory_order_relaxed);
+	if (is_active((uint64_t)arg))
+		be_active((uint64_t)arg);
 	if (wait_once((uint64_t)arg) && intact(words, (uint64_t)arg))
 		atomic_fetch_add_explicit(&park.woken, 1, memory_order_relaxed);
 	/* The last one's post makes the counts above visible to the waiter. */
@@ -87,7 +130,13 @@ static void *parker(void *arg)
 
 static int spawn_all(struct run *run)
 {
-	struct green_attr attr = { .detached = true };
+	struct green_attr attr = {
+		.detached = true,
+		.stack_size = park.depth > DEPTH_USUAL ? park.depth + DEPTH_MORE : 0,
+		.hibernate_after_ns = park.hibernates ? park.hibernate_ns : GREEN_FOREVER,
+	};
+
+	atomic_store_explicit(&park.stop, false, memory_order_relaxed);
 	atomic_store_explicit(&park.started, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.woken, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.ended, 0, memory_order_relaxed);
@@ -106,6 +155,7 @@ static int spawn_all(struct run *run)
 
 static void wake_all(void)
 {
+	atomic_store_explicit(&park.stop, true, memory_order_relaxed);
 	switch (park.way) {
 	case SLEEP:
 		for (uint64_t i = 0; i < park.threads; i++)
@@ -127,68 +177,71 @@ static void wake_all(void)
 	green_sem_wait(&park.all_ended);
 }
 
-/* Waits until all but a few stacks sleep; false: they do not here. */
+/* Waits until all stacks sleep that can, or no more do. */
 static bool wait_hibernated(void)
 {
+	uint64_t can = park.threads - park.threads * park.active_percent / 100;
 	struct green_info info;
-	size_t before = 0;
+	size_t most = 0;
 	int64_t changed = green_now();
 
 	do {
 		if (green_info(&info))
 			return false;
-		if (info.stacks_hibernated != before)
+		if (info.stacks_hibernated > most) {
+			most = info.stacks_hibernated;
 			changed = green_now();
-		before = info.stacks_hibernated;
-		progress("park: %zu of %llu stacks hibernated", before,
-		         (unsigned long long)park.threads);
+		}
+		progress("park: %zu of %llu stacks hibernated", info.stacks_hibernated,
+		         (unsigned long long)can);
 		green_sleep(GREEN_MS(20));
-	} while (before < park.threads && green_now() - changed < 2 * park.hibernate_ns);
-	return before >= park.threads - park.threads / 1000;
+	} while (most < can && green_now() - changed < 2 * park.hibernate_ns + GREEN_S(1));
+	return most >= can - can / 100;
 }
 
-static int measure_hibernated(struct run *run)
-{
-	struct proc_memory now;
+/* What a phase found, in the names of its figures. */
+struct names {
+	const char *bytes, *park_ns, *park_cpu_ns, *wake_ns, *wake_cpu_ns;
+};
 
-	if (!park.hibernate_ns || !wait_hibernated())
-		return 0;
-	int error = proc_memory(0, &now);
-	if (error)
-		return run_cannot(run, "/proc/self/status: %s", strerror(-error));
-	result_measure(&run->result, "bytes_per_thread_hibernated", "bytes",
-	               (proc_bytes(&now) - proc_bytes(&park.before)) / (double)park.threads);
-	return 0;
+static int64_t cpu_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return GREEN_S(now.tv_sec) + now.tv_nsec;
 }
 
-static int park_round(struct run *run, void *arg)
+static int phase(struct run *run, const struct names *names, struct proc_memory *parked)
 {
-	(void)arg;
 	double threads = (double)park.threads;
-	struct proc_memory now;
-	int64_t begin = green_now();
+	int64_t begin = green_now(), begin_cpu = cpu_now();
+
 	if (spawn_all(run))
 		return run->status;
-	int64_t parked = green_now();
-	green_sleep(SETTLE_NS);
-	int error = proc_memory(0, &now);
-	int failed = measure_hibernated(run);
-	if (failed)
-		return failed;
+	int64_t there = green_now();
+	if (!park.hibernates)
+		green_sleep(SETTLE_NS);
+	else if (!wait_hibernated())
+		return run_wrong(run, "stacks do not hibernate");
+	int64_t parked_cpu = cpu_now();
+	int error = proc_memory(0, parked);
 	int64_t wake = green_now();
 	wake_all();
-	int64_t end = green_now();
+	int64_t end = green_now(), end_cpu = cpu_now();
 	if (error)
 		return run_cannot(run, "/proc/self/status: %s", strerror(-error));
-	result_measure(&run->result, "bytes_per_thread_active", "bytes",
-	               (proc_bytes(&now) - proc_bytes(&park.before)) / threads);
-	result_measure(&run->result, "rss_bytes_per_thread", "bytes",
-	               1024.0 * (double)(now.rss_kb - park.before.rss_kb) / threads);
-	result_measure(&run->result, "pte_bytes_per_thread", "bytes",
-	               1024.0 * (double)(now.pte_kb - park.before.pte_kb) / threads);
-	result_measure(&run->result, "ns_to_park", "ns", (double)(parked - begin) / threads);
-	result_measure(&run->result, "ns_to_wake", "ns", (double)(end - wake) / threads);
-	result_measure(&run->result, "ops_per_s", "wakes/s", threads * 1e9 / (double)(end - wake));
+	result_measure(&run->result, names->bytes, "bytes",
+	               (proc_bytes(parked) - proc_bytes(&park.before)) / threads);
+	result_measure(&run->result, names->park_ns, "ns", (double)(there - begin) / threads);
+	result_measure(&run->result, names->park_cpu_ns, "ns",
+	               (double)(parked_cpu - begin_cpu) / threads);
+	result_measure(&run->result, names->wake_ns, "ns", (double)(end - wake) / threads);
+	result_measure(&run->result, names->wake_cpu_ns, "ns",
+	               (double)(end_cpu - parked_cpu) / threads);
+	if (!park.hibernates)
+		result_measure(&run->result, "ops_per_s", "wakes/s",
+		               threads * 1e9 / (double)(end - wake));
 	uint64_t woken = atomic_load_explicit(&park.woken, memory_order_relaxed);
 	if (woken != park.threads)
 		return run_wrong(run, "%llu of %llu threads woke as they should",
@@ -196,11 +249,55 @@ static int park_round(struct run *run, void *arg)
 	return 0;
 }
 
+static int park_active(struct run *run)
+{
+	static const struct names names = { "bytes_per_thread_active", "ns_to_park",
+		                            "cpu_ns_to_park", "ns_to_wake", "cpu_ns_to_wake" };
+	struct proc_memory now = { 0 };
+
+	park.hibernates = false;
+	park.threads = park.threads_active;
+	if (phase(run, &names, &now))
+		return run->status;
+	result_measure(&run->result, "rss_bytes_per_thread", "bytes",
+	               1024.0 * (double)(now.rss_kb - park.before.rss_kb) / (double)park.threads);
+	result_measure(&run->result, "pte_bytes_per_thread", "bytes",
+	               1024.0 * (double)(now.pte_kb - park.before.pte_kb) / (double)park.threads);
+	return 0;
+}
+
+static int park_hibernated(struct run *run)
+{
+	static const struct names names = { "bytes_per_thread_hibernated", "ns_to_park_hibernated",
+		                            "cpu_ns_to_park_hibernated", "ns_to_wake_hibernated",
+		                            "cpu_ns_to_wake_hibernated" };
+	struct proc_memory now = { 0 };
+
+	park.hibernates = true;
+	park.threads = park.threads_wanted;
+	return phase(run, &names, &now);
+}
+
+static int park_round(struct run *run, void *arg)
+{
+	int64_t begin = green_now();
+	struct green_info info;
+
+	(void)arg;
+	if (park_active(run))
+		return run->status;
+	if (park.hibernate_ns && green_info(&info) == 0 && strstr(info.features, "+uffd_wp") &&
+	    park_hibernated(run))
+		return run->status;
+	result_measure(&run->result, "round_s", "s", (double)(green_now() - begin) / 1e9);
+	return 0;
+}
+
 static int open_fds(struct run *run)
 {
 	uint64_t limit = proc_raise_nofile();
 	uint64_t room = limit > DESCRIPTORS_KEPT + 1 ? limit - DESCRIPTORS_KEPT : 1;
-	uint64_t count = park.threads < room ? park.threads : room;
+	uint64_t count = park.threads_wanted < room ? park.threads_wanted : room;
 	park.fds = run_alloc(run, count, sizeof(int));
 	if (!park.fds)
 		return run->status;
@@ -215,18 +312,27 @@ static int open_fds(struct run *run)
 	return 0;
 }
 
+/* Those that hibernate need less: of many, not all may fit while active. */
 static int prepare(struct run *run)
 {
-	double need = BYTES_PER_THREAD * (double)park.threads, have = proc_available_bytes();
-	if (need > have)
+	double have = proc_available_bytes(), wanted = (double)park.threads_wanted;
+	double active = BYTES_ACTIVE + (double)park.depth;
+	double each =
+		park.hibernate_ns ? BYTES_HIBERNATED + active / 100 * park.active_percent : active;
+
+	if (each * wanted > have)
 		return run_cannot(run,
-		                  "%llu threads need about %.0f MB, %.0f MB are available; "
+		                  "%.0f threads need about %.0f MB, %.0f MB are available; "
 		                  "give --threads %.0f",
-		                  (unsigned long long)park.threads, need / 1e6, have / 1e6,
-		                  have / BYTES_PER_THREAD);
-	park.handles = run_alloc(run, park.threads, sizeof(*park.handles));
+		                  wanted, each * wanted / 1e6, have / 1e6, have / each);
+	double fit = have / 2 / active;
+	park.threads_active = wanted < fit ? park.threads_wanted : (uint64_t)fit;
+	result_number(&run->result, "threads_active", (double)park.threads_active);
+	park.handles = run_alloc(run, park.threads_wanted, sizeof(*park.handles));
 	if (!park.handles || (park.way == READ && open_fds(run)))
 		return run->status;
+	/* Touched: they are not what is measured. */
+	memset(park.handles, 0xff, park.threads_wanted * sizeof(*park.handles));
 	int error = proc_memory(0, &park.before);
 	if (error)
 		return run_cannot(run, "/proc/self/status: %s", strerror(-error));
@@ -236,8 +342,14 @@ static int prepare(struct run *run)
 static int park_body(struct run *run)
 {
 	static const char *const names[] = { "sleep", "read", "sem" };
-	park.threads = run_default(run->options->threads, THREADS);
-	result_number(&run->result, "threads", (double)park.threads);
+	park.threads_wanted = run_default(run->options->threads, THREADS);
+	park.active_percent = (unsigned)run->options->active;
+	park.depth = run->options->depth;
+	if (park.depth)
+		result_number(&run->result, "depth", (double)park.depth);
+	result_number(&run->result, "threads", (double)park.threads_wanted);
+	if (park.active_percent)
+		result_number(&run->result, "active_percent", park.active_percent);
 	result_text(&run->result, "how", names[park.way]);
 	if (prepare(run) == 0)
 		run_rounds(run, park_round, NULL);
@@ -248,18 +360,13 @@ static int park_body(struct run *run)
 	return run->status;
 }
 
-/* Not before all are there and have been measured. */
-static void hibernate_later(const struct options *options)
+static int64_t hibernate_after(const struct options *options)
 {
 	const char *given = getenv("GREEN_HIBERNATE_MS");
-	uint64_t ms = 1000 + run_default(options->threads, THREADS) / 100;
-	char text[32];
 
 	if (given)
-		ms = strtoull(given, NULL, 10);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)ms);
-	setenv("GREEN_HIBERNATE_MS", text, 1);
-	park.hibernate_ns = GREEN_MS(ms);
+		return GREEN_MS(strtoll(given, NULL, 10));
+	return GREEN_MS(options->active ? HIBERNATE_ACTIVE_MS : HIBERNATE_MS);
 }
 
 static int park_run(const struct options *options)
@@ -273,19 +380,24 @@ static int park_run(const struct options *options)
 		park.way = SEM;
 	else
 		return options_bad("how", "give sleep, read or sem");
-	hibernate_later(options);
+	park.hibernate_ns = hibernate_after(options);
 	return run_bench(options, "park", park_body);
 }
 
 const struct bench bench_park = {
 	.name = "park",
 	.about = "Parks many green threads at once, measures the memory of each (resident,\n"
-		 "page tables, swap) while active and, once they hibernate, then, wakes all,\n"
-		 "checks what lay on their stacks, and counts them.\n"
+		 "page tables, swap), wakes all, checks what lay on their stacks, and counts\n"
+		 "them: first while they may not hibernate, as many as half the memory\n"
+		 "holds; then all, hibernated (after GREEN_HIBERNATE_MS; 0: not at all).\n"
 		 "--threads: parked at once (default 100k).\n"
+		 "--active: of those that hibernate, so many in a hundred, chosen by chance,\n"
+		 "wake several times a second.\n"
+		 "--depth: stack that each has used before it parks.\n"
 		 "--how: sleep (default; woken by green_cancel), read (of an eventfd), sem.",
-	.accepts = "threads how",
+	.accepts = "threads how active depth",
 	.examples = "  greenbench park --threads 1000000 --rounds 1\n"
-		    "  greenbench park --how read --threads 10000 --json\n",
+		    "  greenbench park --how read --threads 10000 --json\n"
+		    "  greenbench park --threads 1M --active 10 --rounds 1\n",
 	.run = park_run,
 };
