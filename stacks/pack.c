@@ -14,6 +14,15 @@
 #define HASH 0x9e3779b97f4a7c15u
 
 enum { SAME, MOVED, AGAIN, DIFFERS };
+enum { WORD = 16, EARLIER = 32 }; /* how a difference is written */
+
+#define RECENT 16u /* differences that are remembered */
+
+/* The differences that were written, the last one at `count - 1`. */
+struct recent {
+	uint64_t differences[RECENT];
+	unsigned count;
+};
 
 struct model {
 	uint64_t key;           /* what the stacks like it have in common; 0: none yet */
@@ -102,12 +111,34 @@ static unsigned bytes_of(uint64_t difference)
 	return magnitude ? (unsigned)(64 - __builtin_clzll(magnitude)) / 8 + 1 : 1;
 }
 
-static unsigned char *put(unsigned char *code, uint64_t difference)
+static void remember(struct recent *recent, uint64_t difference)
 {
-	unsigned count = bytes_of(difference);
+	recent->differences[recent->count++ % RECENT] = difference;
+}
 
+static uint64_t recall(const struct recent *recent, unsigned back)
+{
+	return recent->differences[(recent->count - 1 - back) % RECENT];
+}
+
+static unsigned char *put(unsigned char *code, struct recent *recent, uint64_t word,
+                          uint64_t difference)
+{
+	unsigned count = bytes_of(difference), plain = word ? bytes_of(word) : 0;
+
+	for (unsigned back = 1; back < recent->count && back < RECENT; back++)
+		if (recall(recent, back) == difference) {
+			*code = (unsigned char)(EARLIER + back);
+			return code + 1;
+		}
+	if (plain < count) {
+		*code++ = (unsigned char)(WORD + plain);
+		memcpy(code, &word, plain); /* little-endian */
+		return code + plain;
+	}
+	remember(recent, difference);
 	*code++ = (unsigned char)count;
-	memcpy(code, &difference, count); /* little-endian */
+	memcpy(code, &difference, count);
 	return code + count;
 }
 
@@ -115,7 +146,7 @@ size_t pack(const void *sp, const void *top, uint64_t alike, unsigned char *code
 {
 	size_t length = (size_t)((const char *)top - (const char *)sp), words = length / 8;
 	unsigned char *next = code + (words + 3) / 4;
-	uint64_t last = 0;
+	struct recent recent = { .count = 0 };
 
 	assert(length % 8 == 0 && length <= PACK_BYTES_MAX);
 	cpu_copy(packer.raw, sp, length);
@@ -131,27 +162,42 @@ size_t pack(const void *sp, const void *top, uint64_t alike, unsigned char *code
 			continue;
 		if (difference == moved) {
 			how = MOVED;
-		} else if (difference == last) {
+		} else if (recent.count && difference == recall(&recent, 0)) {
 			how = AGAIN;
 		} else {
 			how = DIFFERS;
-			last = difference;
-			next = put(next, difference);
+			next = put(next, &recent, packer.raw[i], difference);
 		}
 		code[i / 4] |= (unsigned char)(how << i % 4 * 2);
 	}
 	return (size_t)(next - code);
 }
 
-static const unsigned char *get(const unsigned char *code, uint64_t *difference)
+static uint64_t number(const unsigned char *bytes, unsigned count)
 {
-	unsigned count = *code++, unused = 64 - 8 * count;
 	uint64_t n = 0;
 
-	assert(count >= 1 && count <= 8);
 	for (unsigned i = 0; i < count; i++)
-		n |= (uint64_t)code[i] << 8 * i;
-	*difference = (uint64_t)((int64_t)(n << unused) >> unused);
+		n |= (uint64_t)bytes[i] << 8 * i;
+	return count ? (uint64_t)((int64_t)(n << (64 - 8 * count)) >> (64 - 8 * count)) : 0;
+}
+
+/* One DIFFERS: the word, where the model's is `like`. */
+static const unsigned char *get(const unsigned char *code, struct recent *recent, uint64_t like,
+                                uint64_t *word)
+{
+	unsigned how = *code++, count = how & (WORD - 1);
+
+	if (how >= EARLIER) {
+		*word = like + recall(recent, how - EARLIER);
+		return code;
+	}
+	assert(count <= 8);
+	*word = number(code, count);
+	if (how < WORD) {
+		remember(recent, *word);
+		*word += like;
+	}
 	return code + count;
 }
 
@@ -160,17 +206,21 @@ void unpack(void *to, size_t length, const void *top, const unsigned char *code,
 	size_t words = length / 8;
 	const unsigned char *next = code + (words + 3) / 4;
 	const uint64_t *like = packer.words[model];
-	uint64_t moved = (uintptr_t)top - packer.models[model].top, last = 0, *out = to;
+	uint64_t moved = (uintptr_t)top - packer.models[model].top, *out = to;
+	struct recent recent = { .count = 0 };
 
-	for (size_t i = 0; i < words; i++) {
-		unsigned how = code[i / 4] >> i % 4 * 2 & 3;
-		uint64_t difference = 0;
-		if (how == MOVED)
-			difference = moved;
-		else if (how == DIFFERS)
-			next = get(next, &last);
-		if (how >= AGAIN)
-			difference = last;
-		out[i] = like[i] + difference;
-	}
+	for (size_t i = 0; i < words; i++)
+		switch (code[i / 4] >> i % 4 * 2 & 3) {
+		case SAME:
+			out[i] = like[i];
+			break;
+		case MOVED:
+			out[i] = like[i] + moved;
+			break;
+		case AGAIN:
+			out[i] = like[i] + recall(&recent, 0);
+			break;
+		default:
+			next = get(next, &recent, like[i], &out[i]);
+		}
 }

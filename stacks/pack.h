@@ -9,11 +9,13 @@
  *	two bits a word, four words a byte, lowest bits first:
  *	  SAME     the model's word
  *	  MOVED    the model's word, moved as the stack is (an address in it)
- *	  AGAIN    the model's word plus the last difference of its own
+ *	  AGAIN    the model's word plus the last difference written
  *	           (addresses in the descriptor, say, which lie all over a stack)
  *	  DIFFERS  the model's word plus a difference of its own
- *	then for each DIFFERS a byte that says how many bytes follow (1 to 8), and
- *	these: the difference, little-endian, signed.
+ *	then for each DIFFERS a byte that says how it is written:
+ *	  n        n bytes: the difference, little-endian, signed
+ *	  16 + n   n bytes: the word itself
+ *	  32 + k   the difference that was written k differences before the last
  *
  * Model 0 is nothing but zeroes.  A model never changes while a code refers to
  * it: it counts them.  One packer at a time; anybody may unpack, a signal

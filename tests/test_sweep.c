@@ -251,7 +251,7 @@ TEST(spawns_stop_at_the_budget)
 /* ---- what was used once ----------------------------------------------------------- */
 
 static struct deep {
-	char *used; /* on its stack, far below */
+	char *_Atomic used; /* on its stack, far below */
 	green_sem_t sem;
 } deep[50];
 
@@ -307,7 +307,8 @@ static void *are_trimmed(void *fn)
 	green_t threads[DEEP];
 
 	for (unsigned i = 0; i < DEEP; i++) {
-		deep[i] = (struct deep){ .sem = GREEN_SEM_INIT(0) };
+		atomic_store(&deep[i].used, NULL);
+		deep[i].sem = (green_sem_t)GREEN_SEM_INIT(0);
 		threads[i] = start_with(&attr, (green_fn)fn, &deep[i]);
 	}
 	for (unsigned i = 0; i < DEEP; i++)

@@ -71,17 +71,27 @@ static bool wait_once(uint64_t number)
 #define DEPTH_USUAL 50000 /* that fits in a stack of the usual size */
 #define DEPTH_MORE 8000   /* for all the rest */
 
+/* Like no other (splitmix64, Steele and others, 2014): it cannot be packed. */
+static uint64_t word_of(uint64_t number, uint64_t i)
+{
+	uint64_t z = (number * WORDS + i + 1) * 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
 static void fill(uint64_t *words, uint64_t number)
 {
 	for (uint64_t i = 0; i < WORDS; i++)
-		words[i] = (number + 1) * 0x9e3779b97f4a7c15u + i;
+		words[i] = word_of(number, i);
 	__asm__ volatile("" : : "r"(words) : "memory"); /* they lie on the stack */
 }
 
 static bool intact(const uint64_t *words, uint64_t number)
 {
 	for (uint64_t i = 0; i < WORDS; i++)
-		if (words[i] != (number + 1) * 0x9e3779b97f4a7c15u + i)
+		if (words[i] != word_of(number, i))
 			return false;
 	return true;
 }
@@ -201,7 +211,7 @@ static bool wait_hibernated(void)
 
 /* What a phase found, in the names of its figures. */
 struct names {
-	const char *bytes, *park_ns, *park_cpu_ns, *wake_ns, *wake_cpu_ns;
+	const char *bytes, *rss, *pte, *park_ns, *park_cpu_ns, *wake_ns, *wake_cpu_ns;
 };
 
 static int64_t cpu_now(void)
@@ -212,8 +222,9 @@ static int64_t cpu_now(void)
 	return GREEN_S(now.tv_sec) + now.tv_nsec;
 }
 
-static int phase(struct run *run, const struct names *names, struct proc_memory *parked)
+static int phase(struct run *run, const struct names *names)
 {
+	struct proc_memory parked;
 	double threads = (double)park.threads;
 	int64_t begin = green_now(), begin_cpu = cpu_now();
 
@@ -225,14 +236,18 @@ static int phase(struct run *run, const struct names *names, struct proc_memory 
 	else if (!wait_hibernated())
 		return run_wrong(run, "stacks do not hibernate");
 	int64_t parked_cpu = cpu_now();
-	int error = proc_memory(0, parked);
+	int error = proc_memory(0, &parked);
 	int64_t wake = green_now();
 	wake_all();
 	int64_t end = green_now(), end_cpu = cpu_now();
 	if (error)
 		return run_cannot(run, "/proc/self/status: %s", strerror(-error));
 	result_measure(&run->result, names->bytes, "bytes",
-	               (proc_bytes(parked) - proc_bytes(&park.before)) / threads);
+	               (proc_bytes(&parked) - proc_bytes(&park.before)) / threads);
+	result_measure(&run->result, names->rss, "bytes",
+	               1024.0 * (double)(parked.rss_kb - park.before.rss_kb) / threads);
+	result_measure(&run->result, names->pte, "bytes",
+	               1024.0 * (double)(parked.pte_kb - park.before.pte_kb) / threads);
 	result_measure(&run->result, names->park_ns, "ns", (double)(there - begin) / threads);
 	result_measure(&run->result, names->park_cpu_ns, "ns",
 	               (double)(parked_cpu - begin_cpu) / threads);
@@ -251,31 +266,36 @@ static int phase(struct run *run, const struct names *names, struct proc_memory 
 
 static int park_active(struct run *run)
 {
-	static const struct names names = { "bytes_per_thread_active", "ns_to_park",
-		                            "cpu_ns_to_park", "ns_to_wake", "cpu_ns_to_wake" };
-	struct proc_memory now = { 0 };
+	static const struct names names = {
+		.bytes = "bytes_per_thread_active",
+		.rss = "rss_bytes_per_thread",
+		.pte = "pte_bytes_per_thread",
+		.park_ns = "ns_to_park",
+		.park_cpu_ns = "cpu_ns_to_park",
+		.wake_ns = "ns_to_wake",
+		.wake_cpu_ns = "cpu_ns_to_wake",
+	};
 
 	park.hibernates = false;
 	park.threads = park.threads_active;
-	if (phase(run, &names, &now))
-		return run->status;
-	result_measure(&run->result, "rss_bytes_per_thread", "bytes",
-	               1024.0 * (double)(now.rss_kb - park.before.rss_kb) / (double)park.threads);
-	result_measure(&run->result, "pte_bytes_per_thread", "bytes",
-	               1024.0 * (double)(now.pte_kb - park.before.pte_kb) / (double)park.threads);
-	return 0;
+	return phase(run, &names);
 }
 
 static int park_hibernated(struct run *run)
 {
-	static const struct names names = { "bytes_per_thread_hibernated", "ns_to_park_hibernated",
-		                            "cpu_ns_to_park_hibernated", "ns_to_wake_hibernated",
-		                            "cpu_ns_to_wake_hibernated" };
-	struct proc_memory now = { 0 };
+	static const struct names names = {
+		.bytes = "bytes_per_thread_hibernated",
+		.rss = "rss_bytes_per_thread_hibernated",
+		.pte = "pte_bytes_per_thread_hibernated",
+		.park_ns = "ns_to_park_hibernated",
+		.park_cpu_ns = "cpu_ns_to_park_hibernated",
+		.wake_ns = "ns_to_wake_hibernated",
+		.wake_cpu_ns = "cpu_ns_to_wake_hibernated",
+	};
 
 	park.hibernates = true;
 	park.threads = park.threads_wanted;
-	return phase(run, &names, &now);
+	return phase(run, &names);
 }
 
 static int park_round(struct run *run, void *arg)
