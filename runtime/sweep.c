@@ -155,10 +155,12 @@ static uint64_t likeness(const struct gt *gt)
 	return pc * 31 + (uintptr_t)gt->fn;
 }
 
-/* What tells one wait from another. */
-static uint32_t tag_of(uint64_t word)
+/* What tells one wait of one thread from others, all but certainly. */
+static uint32_t tag_of(const struct gt *gt, uint64_t word)
 {
-	return (uint32_t)(word >> PARK_SEQ_SHIFT);
+	uint64_t wait = (word >> PARK_SEQ_SHIFT << GT_INDEX_BITS) + gt_index(gt);
+
+	return (uint32_t)(wait * 0x9e3779b97f4a7c15u >> 32);
 }
 
 static bool has_waited(const struct gt *gt, uint64_t word, const struct pass *pass)
@@ -176,7 +178,7 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct p
 	struct gt *gt = gt_at(stack_owner(stack));
 	uint64_t word = atomic_load_explicit(&gt->park, memory_order_acquire);
 
-	if (!has_waited(gt, word, pass) || stack_is_trimmed(stack, tag_of(word)))
+	if (!has_waited(gt, word, pass) || stack_is_trimmed(stack, tag_of(gt, word)))
 		return false;
 	if (!stack_lull(stack))
 		return false;
@@ -188,7 +190,7 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct p
 		*s = (struct stack_sleeper){ .stack = stack, .sp = gt->sp, .alike = likeness(gt) };
 		if (stack_fits_slab(stack, gt->sp))
 			return true;
-		stack_trim(stack, gt->sp, tag_of(word));
+		stack_trim(stack, gt->sp, tag_of(gt, word));
 	}
 	stack_unlull(stack);
 	return false;

@@ -25,6 +25,7 @@
 #define BYTES_ACTIVE 6000.0    /* to judge whether memory suffices */
 #define BYTES_HIBERNATED 700.0
 #define HIBERNATE_MS 64
+#define QUIET_NS GREEN_S(5)      /* without one more stack that hibernates: these are all */
 #define HIBERNATE_ACTIVE_MS 1024 /* while some threads are active, */
 #define NAP_NS GREEN_MS(250)     /* which means that they sleep no longer than this */
 #define DESCRIPTORS_KEPT 200     /* left for the runtime and the rest */
@@ -188,7 +189,7 @@ static void wake_all(void)
 }
 
 /* Waits until all stacks sleep that can, or no more do. */
-static bool wait_hibernated(void)
+static bool wait_hibernated(struct run *run)
 {
 	uint64_t can = park.threads - park.threads * park.active_percent / 100;
 	struct green_info info;
@@ -205,8 +206,9 @@ static bool wait_hibernated(void)
 		progress("park: %zu of %llu stacks hibernated", info.stacks_hibernated,
 		         (unsigned long long)can);
 		green_sleep(GREEN_MS(20));
-	} while (most < can && green_now() - changed < 2 * park.hibernate_ns + GREEN_S(1));
-	return most >= can - can / 100;
+	} while (most < can && green_now() - changed < 2 * park.hibernate_ns + QUIET_NS);
+	return most >= can - can / 100 ||
+	       !run_wrong(run, "%zu of %llu stacks hibernate", most, (unsigned long long)can);
 }
 
 /* What a phase found, in the names of its figures. */
@@ -233,8 +235,8 @@ static int phase(struct run *run, const struct names *names)
 	int64_t there = green_now();
 	if (!park.hibernates)
 		green_sleep(SETTLE_NS);
-	else if (!wait_hibernated())
-		return run_wrong(run, "stacks do not hibernate");
+	else if (!wait_hibernated(run))
+		return run->status;
 	int64_t parked_cpu = cpu_now();
 	int error = proc_memory(0, &parked);
 	int64_t wake = green_now();
