@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define SLICE_NS GREEN_MS(4)     /* of work without a pause */
-#define PAUSE_NS GREEN_MS(6)     /* between slices of one pass */
+#define PAUSE_NS GREEN_MS(6)     /* between slices of one pass, usually */
 #define PASS_NS_MIN GREEN_MS(10) /* between passes */
 #define CHUNKS_A_LOOK 8          /* swept between two looks at the clock */
 #define PRESSURE_NS GREEN_S(1)   /* between looks at the kernel's figures */
@@ -23,7 +23,7 @@ static struct {
 	/* Where the present pass is, and its haste; the monitor's. */
 	unsigned arena;
 	uint32_t chunk;
-	int64_t next_ns, looked_ns;
+	int64_t next_ns, began_ns, looked_ns;
 	bool pressure;
 	/* The least patience of any thread in this run. */
 	_Atomic int64_t least_ns;
@@ -40,6 +40,7 @@ void sweep_reset(void)
 	sweep.arena = 0;
 	sweep.chunk = 0;
 	sweep.next_ns = 0;
+	sweep.began_ns = 0;
 	sweep.looked_ns = 0;
 	sweep.pressure = false;
 	atomic_store_explicit(&sweep.least_ns, rt.options.hibernate_after_ns, memory_order_relaxed);
@@ -255,9 +256,20 @@ static bool is_time(struct pass *pass)
 	if (pass->now < sweep.next_ns && !refused)
 		return false;
 	sweep.next_ns = pass->now;
+	if (!sweep.arena && !sweep.chunk)
+		sweep.began_ns = pass->now;
 	if (refused || memory_is_short(pass->now))
 		pass->hurry = HURRY;
 	return true;
+}
+
+/* A pass that takes longer than the threads' patience falls behind those that
+ * park: it goes on without a pause. */
+static int64_t pause_of(const struct pass *pass)
+{
+	int64_t least = atomic_load_explicit(&sweep.least_ns, memory_order_relaxed);
+
+	return pass->now - sweep.began_ns > least / pass->hurry ? 0 : PAUSE_NS;
 }
 
 int64_t sweep_some(int64_t now)
@@ -274,5 +286,5 @@ int64_t sweep_some(int64_t now)
 				return sweep.next_ns = next_pass(&pass);
 		now = sys.now();
 	} while (now - pass.now < SLICE_NS);
-	return sweep.next_ns = now + PAUSE_NS;
+	return sweep.next_ns = now + pause_of(&pass);
 }
