@@ -24,7 +24,9 @@
 #define SETTLE_NS GREEN_MS(50) /* from the last thread's start until it is parked */
 #define BYTES_ACTIVE 6000.0    /* to judge whether memory suffices */
 #define BYTES_HIBERNATED 700.0
+#define ACTIVE_MAX 1e6 /* more tell nothing new, and take 4 GB and more */
 #define HIBERNATE_MS 64
+#define BEHIND_MAX 250000        /* threads that shall, and do not yet */
 #define QUIET_NS GREEN_S(5)      /* without one more stack that hibernates: these are all */
 #define HIBERNATE_ACTIVE_MS 1024 /* while some threads are active, */
 #define NAP_NS GREEN_MS(250)     /* which means that they sleep no longer than this */
@@ -139,6 +141,16 @@ static void *parker(void *arg)
 	return NULL;
 }
 
+/* Lets the sweeper catch up: more threads than that need not have their stacks. */
+static void wait_swept(void)
+{
+	struct green_info info;
+
+	while (park.hibernates && green_info(&info) == 0 &&
+	       info.threads > info.stacks_hibernated + BEHIND_MAX)
+		green_sleep(GREEN_MS(5));
+}
+
 static int spawn_all(struct run *run)
 {
 	struct green_attr attr = {
@@ -151,9 +163,12 @@ static int spawn_all(struct run *run)
 	atomic_store_explicit(&park.started, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.woken, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.ended, 0, memory_order_relaxed);
-	for (uint64_t i = 0; i < park.threads; i++)
+	for (uint64_t i = 0; i < park.threads; i++) {
+		if (i % 1024 == 0 && !park.active_percent)
+			wait_swept();
 		if (run_spawn(run, &park.handles[i], &attr, parker, (void *)i))
 			return run->status;
+	}
 	uint64_t started;
 	while ((started = atomic_load_explicit(&park.started, memory_order_relaxed)) <
 	       park.threads) {
@@ -347,7 +362,10 @@ static int prepare(struct run *run)
 		                  "%.0f threads need about %.0f MB, %.0f MB are available; "
 		                  "give --threads %.0f",
 		                  wanted, each * wanted / 1e6, have / 1e6, have / each);
-	double fit = have / 2 / active;
+	double fit = have / 4 / active;
+
+	if (fit > ACTIVE_MAX)
+		fit = ACTIVE_MAX;
 	park.threads_active = wanted < fit ? park.threads_wanted : (uint64_t)fit;
 	result_number(&run->result, "threads_active", (double)park.threads_active);
 	park.handles = run_alloc(run, park.threads_wanted, sizeof(*park.handles));
@@ -410,8 +428,9 @@ const struct bench bench_park = {
 	.name = "park",
 	.about = "Parks many green threads at once, measures the memory of each (resident,\n"
 		 "page tables, swap), wakes all, checks what lay on their stacks, and counts\n"
-		 "them: first while they may not hibernate, as many as half the memory\n"
-		 "holds; then all, hibernated (after GREEN_HIBERNATE_MS; 0: not at all).\n"
+		 "them: first while they may not hibernate, a million at most and as many as\n"
+		 "a quarter of the memory holds; then all, hibernated (after GREEN_HIBERNATE_MS; "
+		 "0: not at all).\n"
 		 "--threads: parked at once (default 100k).\n"
 		 "--active: of those that hibernate, so many in a hundred, chosen by chance,\n"
 		 "wake several times a second.\n"
