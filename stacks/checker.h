@@ -28,6 +28,14 @@
 #else
 #define CHECKER_SLOTS_MAX ((size_t)0)
 #endif
+/* May a touch of a stack be a fault that the process itself sees to?  The thread
+ * sanitizer makes atomic accesses while it holds a lock of its own, which the
+ * one who sees to it would wait for. */
+#if defined(GREEN_TSAN)
+#define CHECKER_ALLOWS_FAULTS false
+#else
+#define CHECKER_ALLOWS_FAULTS true
+#endif
 #define CHECKER_VALGRIND_SLOTS_MAX ((size_t)1 << 12)
 
 static inline bool checker_is_valgrind(void)

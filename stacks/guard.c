@@ -6,6 +6,7 @@
 #include "advise.h"
 #include "arch/compat.h"
 #include "arch/sys.h"
+#include "checker.h"
 #include "uffd.h"
 
 #include <assert.h>
@@ -44,7 +45,7 @@ static enum uffd_mode open_uffd(const struct stacks_config *config)
 	struct uffd_config want = {
 		.none = config->no_userfaultfd,
 		.no_kernel = config->no_userfaultfd_kernel,
-		.no_protect = config->no_write_protect,
+		.no_protect = config->no_write_protect || !CHECKER_ALLOWS_FAULTS,
 		.keep_fd = config->keep_fd,
 		.drop_fd = config->drop_fd,
 	};
