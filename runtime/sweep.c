@@ -179,15 +179,18 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct p
 	struct gt *gt = gt_at(stack_owner(stack));
 	uint64_t word = atomic_load_explicit(&gt->park, memory_order_acquire);
 
-	if (!has_waited(gt, word, pass) || stack_is_trimmed(stack, tag_of(gt, word)))
+	/* The owner is a hint: the thread may be parked elsewhere, and that stack be
+	 * nobody's.  Before the park word is changed, because afterwards the thread
+	 * may be woken, end, and its descriptor begin anew on this stack. */
+	if (gt->stack != stack || !has_waited(gt, word, pass) ||
+	    stack_is_trimmed(stack, tag_of(gt, word)))
 		return false;
 	if (!stack_lull(stack))
 		return false;
-	/* Release: SWEEPING; acquire: the saved registers.  The owner is a hint; and
-	 * only now it is known that nothing is live that the kernel may write to. */
+	/* Release: SWEEPING; acquire: the saved registers.  Only now it is known that
+	 * nothing is live that the kernel may write to. */
 	if (atomic_compare_exchange_strong_explicit(&gt->park, &word, word | PARK_ASLEEP,
-	                                            memory_order_acq_rel, memory_order_relaxed) &&
-	    gt->stack == stack) {
+	                                            memory_order_acq_rel, memory_order_relaxed)) {
 		*s = (struct stack_sleeper){ .stack = stack, .sp = gt->sp, .alike = likeness(gt) };
 		if (stack_fits_slab(stack, gt->sp))
 			return true;
