@@ -339,6 +339,17 @@ int run_green_with(const struct green_options *options, green_fn fn, void *arg, 
 	return r;
 }
 
+void skip_without_guards(void)
+{
+	struct green_info info;
+
+	REQUIRE_EQ(green_init(NULL), 0);
+	REQUIRE_EQ(green_info(&info), 0);
+	REQUIRE_EQ(green_fini(), 0);
+	if (!strcmp(info.stacks, "none"))
+		SKIP("no guards below the stacks");
+}
+
 green_t start_with(const struct green_attr *attr, green_fn fn, void *arg)
 {
 	green_t thread = GREEN_NONE;

@@ -129,6 +129,9 @@ void run_green_body(void (*body)(void));
  * GREEN_ENGINE.  The result is green_run()'s; init and fini must succeed. */
 int run_green_with(const struct green_options *options, green_fn fn, void *arg, void **result);
 
+/* Skips the test where GREEN_FEATURES forbids all guards. */
+void skip_without_guards(void);
+
 /* Must succeed. */
 green_t start_green(green_fn fn, void *arg);
 green_t start_migratable(green_fn fn, void *arg);

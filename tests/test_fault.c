@@ -99,20 +99,9 @@ static void run_victim_alone(void)
 	run_green(run_victim, NULL);
 }
 
-/* There are none where GREEN_FEATURES forbids all of them. */
-static void needs_guards(void)
-{
-	struct green_info info;
-
-	REQUIRE_EQ(green_init(NULL), 0);
-	REQUIRE_EQ(green_info(&info), 0);
-	REQUIRE_EQ(green_fini(), 0);
-	if (!strcmp(info.stacks, "none"))
-		SKIP("no guards below the stacks");
-}
-
 static struct death *die_in(green_fn fn, const char *name, size_t stack_size)
 {
+	skip_without_guards();
 	victim = fn;
 	victim_attr = (struct green_attr){ .name = name, .stack_size = stack_size };
 	return die(run_victim_alone);
@@ -184,7 +173,6 @@ static void check_report(const struct death *d, const char *name, const char *si
 
 TEST(recursion_is_reported_by_name)
 {
-	needs_guards();
 	struct death *d = die_in(deep, "digger", 0);
 
 	check_report(d, "\"digger\"", "stack: 64 KiB");
@@ -197,25 +185,21 @@ TEST(recursion_is_reported_by_name)
 
 TEST(a_nameless_thread_goes_by_its_function)
 {
-	needs_guards();
 	check_report(die_in(deep, NULL, 0), "\"deep\"", "stack: 64 KiB");
 }
 
 TEST(a_large_alloca_is_reported)
 {
-	needs_guards();
 	check_report(die_in(large, "alloca", 0), "\"alloca\"", "stack: 64 KiB");
 }
 
 TEST(a_large_frame_is_reported)
 {
-	needs_guards();
 	check_report(die_in(wide, "frame", 0), "\"frame\"", "running big_frame+0x");
 }
 
 TEST(larger_stacks_overflow_later)
 {
-	needs_guards();
 	check_report(die_in(deep, "middle", 100000), "\"middle\"", "stack: 256 KiB");
 	struct death *d = die_in(deep, "most", STACK_SIZE_MAX);
 	check_report(d, "\"most\"", "stack: 1 MiB");
@@ -227,7 +211,6 @@ TEST(larger_stacks_overflow_later)
 
 TEST(a_name_cannot_forge_lines)
 {
-	needs_guards();
 	struct death *d = die_in(deep, "a\nb\033[31m\"c\\", 0);
 
 	check_report(d, "\"a\\x0ab\\x1b[31m\\\"c\\\\\"", "stack: 64 KiB");
@@ -259,7 +242,7 @@ static void run_beside(void)
 
 TEST(one_of_many_is_reported)
 {
-	needs_guards();
+	skip_without_guards();
 	victim = sleep_or_dig;
 	victim_attr = (struct green_attr){ 0 };
 	struct death *d = die(run_beside);
@@ -289,7 +272,6 @@ static void *jump(void *arg)
 
 TEST(a_frame_that_jumps_the_guard_is_reported)
 {
-	needs_guards();
 	check_report(die_in(jump, "jumper", 0), "\"jumper\"", "larger than what was left");
 }
 #endif
@@ -313,7 +295,6 @@ static void *interrupted(void *arg)
 
 TEST(a_signal_without_room_is_reported)
 {
-	needs_guards();
 	if (SANITIZED)
 		SKIP("the sanitizer's frames need the room");
 	check_report(die_in(interrupted, "signalled", 0), "\"signalled\"",
@@ -344,7 +325,6 @@ static void *guard_writer(void *arg)
 
 TEST(a_stray_write_is_not_an_overflow)
 {
-	needs_guards();
 	struct death *d = die_in(guard_writer, "stray", 0);
 
 	check_killed_by(d, SIGSEGV);
