@@ -51,7 +51,7 @@ int slab_init(size_t bytes)
 		size_t heads = (blocks * sizeof(struct block) + SLAB_BLOCK - 1) & -SLAB_BLOCK;
 		slab.mapped = heads + blocks * SLAB_BLOCK;
 		memory = sys_map(slab.mapped, SYS_MAP_NORESERVE, &error);
-		slab.base = memory + heads;
+		slab.base = memory ? memory + heads : NULL;
 		slab.end = (uint32_t)blocks;
 	}
 	if (!memory)
