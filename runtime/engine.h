@@ -52,4 +52,15 @@ struct engine_ops {
 
 extern const struct engine_ops engine_uring, engine_epoll;
 
+/* Sets rt.engine by rt.options, and rt.engine_reason; -errno with error_set(). */
+int engine_choose(void);
+
+/* The workers could not start, by error: true if they shall try again with epoll.
+ * Rings are made when workers start, and count against a limit of the user
+ * (uring_setup.c): the probe may have had what they have not. */
+bool engine_fall_back(int error);
+
+/* GREEN_DEBUG=engine: writes which one, and why not the other. */
+void engine_report(void);
+
 #endif

@@ -113,7 +113,9 @@ static int init_memory(void)
 		.guard_size = o->guard_size,
 		.slots_max = o->threads_max,
 		.caches_max = rt.workers_count,
-		.no_userfaultfd = !feature_on(FEATURE_USERFAULTFD),
+		/* Without use for it, stacks are such as every debugger knows. */
+		.no_userfaultfd =
+			!feature_on(FEATURE_USERFAULTFD) || o->hibernate_after_ns == GREEN_FOREVER,
 		.no_userfaultfd_kernel = !feature_on(FEATURE_USERFAULTFD_KERNEL),
 		.no_write_protect = !feature_on(FEATURE_UFFD_WP),
 		.keep_fd = fd_private,
@@ -165,76 +167,6 @@ static int init_memory(void)
 		stacks_fini();
 	}
 	return r;
-}
-
-/* GREEN_DEBUG=engine: which one, and why not the other. */
-static void report_engine(void)
-{
-	char line[1024], features[512];
-
-	if (!debug_has("engine"))
-		return;
-	feature_list(features, sizeof(features));
-	snprintf(line, sizeof(line), "libgreen: engine %s%s%s, %u workers, features %s\n",
-	         rt.engine->name, rt.engine_reason[0] ? ": " : "", rt.engine_reason,
-	         rt.workers_count, features);
-	sys3(SYS_write, 2, line, strlen(line));
-}
-
-static int use_epoll(void)
-{
-	char why[sizeof(rt.engine_reason)] = "";
-	int r = engine_epoll.probe(why, sizeof(why));
-
-	if (r < 0)
-		error_set("engine epoll: %s", why);
-	else
-		rt.engine = &engine_epoll;
-	return r;
-}
-
-static int init_engine(void)
-{
-	enum green_engine want = rt.options.engine;
-	char why[sizeof(rt.engine_reason)] = "";
-
-	rt.engine_reason[0] = 0;
-	if (want != GREEN_ENGINE_EPOLL) {
-		int r = -EPERM;
-		if (feature_on(FEATURE_IO_URING))
-			r = engine_uring.probe(why, sizeof(why));
-		else
-			strcpy(why, "io_uring is switched off by GREEN_FEATURES");
-		feature_set(FEATURE_IO_URING, r == 0);
-		if (r == 0) {
-			rt.engine = &engine_uring;
-			return 0;
-		}
-		if (want == GREEN_ENGINE_URING) {
-			error_set("engine io_uring: %s; use auto or epoll", why);
-			return r;
-		}
-		strcpy(rt.engine_reason, why);
-	} else {
-		strcpy(rt.engine_reason, "epoll was asked for");
-	}
-	return use_epoll();
-}
-
-/* The rings are made when the workers start, and count against a limit of the
- * user (uring_setup.c): the probe may have had what they have not. */
-static bool fall_back(int error)
-{
-	if (error != -ENOMEM || rt.engine != &engine_uring ||
-	    rt.options.engine == GREEN_ENGINE_URING || use_epoll() < 0)
-		return false;
-	error_set("%s", "");
-	feature_set(FEATURE_IO_URING, false);
-	snprintf(rt.engine_reason, sizeof(rt.engine_reason),
-	         "no memory for the io_urings of %u workers (RLIMIT_MEMLOCK or the cgroup's limit)",
-	         rt.workers_count);
-	report_engine();
-	return true;
 }
 
 /* A lock that another thread holds at the moment of a fork is never let go in the
@@ -326,14 +258,14 @@ static int init_locked(const struct green_options *options)
 	switch_area_size();
 	if ((r = init_memory()) < 0)
 		return r;
-	if ((r = init_engine()) < 0)
+	if ((r = engine_choose()) < 0)
 		goto no_engine;
 	if ((r = workers_new()) < 0)
 		goto no_engine;
 	if ((r = fault_init()) < 0)
 		goto no_fault;
 	counts_reset();
-	report_engine();
+	engine_report();
 	rt.options.features = NULL; /* was the caller's memory */
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
 	return 0;
@@ -531,7 +463,7 @@ static int run_as_worker(void *pc)
 	struct green_attr attr = { .name = "main" };
 	int r = workers_start();
 
-	if (r < 0 && fall_back(r)) {
+	if (r < 0 && engine_fall_back(r)) {
 		run_reset();
 		r = workers_start();
 	}
