@@ -88,8 +88,8 @@ struct green_options {
 	 * has at most 2 KiB on it, hibernates: it gives its memory back until the
 	 * thread goes on or somebody touches it ("userfaultfd" rungs only).  While
 	 * memory is short (/proc/pressure/memory, stack_bytes_max) a 64th of it is
-	 * enough.  0: 10 s.  GREEN_FOREVER: never.  GREEN_HIBERNATE_MS; there 0 is
-	 * never.
+	 * enough.  0 or GREEN_FOREVER: never, and userfaultfd is not used.
+	 * GREEN_HIBERNATE_MS.
 	 * The calls of green_io.h may be given memory on the stack of another
 	 * green thread.  On the rung "userfaultfd" a plain system call with such
 	 * a pointer may fail with EFAULT (write to the memory before), and no OS
@@ -196,7 +196,7 @@ struct green_attr {
 	bool migratable;
 	bool detached;
 	struct green_serial *serial;
-	/* As in green_options, for this thread; rounded up to 1, 2, 4, 8 … ms.
+	/* As in green_options, for this thread; rounded up to 1, 2, 4, 8 … ms, at most six days.
 	 * 0: as the options say.  Without effect when those say never. */
 	int64_t hibernate_after_ns;
 };

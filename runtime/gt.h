@@ -38,7 +38,7 @@ enum {
 enum {
 	GT_KIND_FOREIGN = 1u << 0,
 	GT_KIND_MIGRATABLE = 1u << 1,
-	GT_KIND_HANDLER = 1u << 2, /* of green_serve(): spawn_pc is the user's function */
+	GT_KIND_HANDLER = 1u << 2,  /* of green_serve(): spawn_pc is the user's function */
 	GT_KIND_PATIENCE_SHIFT = 3, /* above: when it hibernates, see sweep.h */
 };
 

@@ -185,8 +185,8 @@ static bool others_exist(void)
 
 	/* The pool asked last: one of its threads that ends meanwhile passes for a
 	 * stranger, and not the other way round. */
-	return there > rt.workers_count + 1 + monitor.sanitizers + offload_threads() +
-	               stacks_threads();
+	return there >
+	       rt.workers_count + 1 + monitor.sanitizers + offload_threads() + stacks_threads();
 }
 
 static uint64_t rounds_of_all(void)

@@ -271,7 +271,7 @@ int options_resolve(struct green_options *o)
 	if (!o->workers)
 		default_workers(o);
 	if (!o->hibernate_after_ns)
-		o->hibernate_after_ns = GREEN_S(10);
+		o->hibernate_after_ns = GREEN_FOREVER;
 	if (!o->offload_max)
 		o->offload_max = 64;
 	if (!o->stuck_ns)

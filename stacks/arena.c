@@ -75,8 +75,8 @@ static int map_side(struct arena *a, bool valgrind)
 	size_t chunks_bytes = (((size_t)a->slots << a->shift) / ARENA_ALIGN + 64) & ~(size_t)63;
 	size_t names_bytes = valgrind ? (size_t)a->slots * sizeof(*a->checker_names) : 0;
 
-	a->side_size = map_bytes + settled_bytes + pins_bytes + sleep_bytes + chunks_bytes +
-	               names_bytes;
+	a->side_size =
+		map_bytes + settled_bytes + pins_bytes + sleep_bytes + chunks_bytes + names_bytes;
 	a->side_mapping = sys_map(a->side_size, SYS_MAP_NORESERVE, &error);
 	if (!a->side_mapping)
 		return -ENOMEM;

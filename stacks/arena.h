@@ -18,7 +18,7 @@
 #include <stdatomic.h>
 
 #define ARENA_SLOTS_MIN 64 /* of the smallest class */
-#define ARENA_BATCH 16u /* slots fetched by a cache at once */
+#define ARENA_BATCH 16u    /* slots fetched by a cache at once */
 #define ARENA_SLOTS_MAX ((size_t)1 << 24)
 
 /* What hibernate.h knows of a slot. */
@@ -43,7 +43,7 @@ struct arena {
 	_Atomic uint32_t *pins;
 	struct slot_sleep *sleep;
 	_Atomic uint8_t *chunk_sleeps; /* all of its slots hibernate, its page table is gone */
-	unsigned *checker_names; /* NULL unless under valgrind */
+	unsigned *checker_names;       /* NULL unless under valgrind */
 
 	cache_aligned struct slotmap map;
 	_Atomic uint32_t dumpable; /* slots below it appear in core dumps */

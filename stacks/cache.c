@@ -184,8 +184,8 @@ static void drop_pages(struct arena *a, const uint32_t *slots, unsigned count)
 			i++;
 		/* A guard that is missing anyway may go along: whole 2 MiB give back
 		 * their page table too. */
-		char *low = arena_slot(a, slots[first]) +
-		            (guard_is_missing_page() ? 0 : guard_size());
+		char *low =
+			arena_slot(a, slots[first]) + (guard_is_missing_page() ? 0 : guard_size());
 		char *high = arena_slot(a, slots[i - 1]) + arena_stride(a);
 		runs[n++] = (struct iovec){ low, (size_t)(high - low) };
 		if (n == ADVISE_MAX || i == count) {

@@ -66,10 +66,10 @@ enum stack_rung {
 };
 
 struct stacks_config {
-	size_t guard_size;     /* bytes; 0: one page */
-	size_t slots_max;      /* of the smallest class; 0: as many as can be reserved, <= 2^24 */
-	unsigned caches_max;   /* caches that will be used (workers); 0: 1024 */
-	bool no_userfaultfd;   /* imitate an older or stricter kernel */
+	size_t guard_size;   /* bytes; 0: one page */
+	size_t slots_max;    /* of the smallest class; 0: as many as can be reserved, <= 2^24 */
+	unsigned caches_max; /* caches that will be used (workers); 0: 1024 */
+	bool no_userfaultfd; /* imitate an older or stricter kernel */
 	bool no_userfaultfd_kernel;
 	bool no_write_protect;
 	bool no_guard_install;

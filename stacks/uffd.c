@@ -185,7 +185,8 @@ enum uffd_mode uffd_open(const struct uffd_config *config)
 	assert(uffd.page <= UFFD_PAGE_MAX);
 	int r;
 	if (config->none) {
-		snprintf(uffd.reason, sizeof(uffd.reason), "userfaultfd is switched off");
+		snprintf(uffd.reason, sizeof(uffd.reason),
+		         "userfaultfd is not asked for, or switched off");
 		return UFFD_NONE;
 	}
 	if (config->no_kernel)

@@ -76,9 +76,11 @@ TEST(without_guards_the_missing_are_counted)
 {
 	struct stack_cache *cache = new_cache();
 
-	init((struct stacks_config){
-		.slots_max = 64, .caches_max = 1, .no_userfaultfd = true,
-		.no_guard_install = true, .no_mprotect = true });
+	init((struct stacks_config){ .slots_max = 64,
+	                             .caches_max = 1,
+	                             .no_userfaultfd = true,
+	                             .no_guard_install = true,
+	                             .no_mprotect = true });
 	CHECK_EQ(stacks_rung(), STACK_RUNG_NONE);
 	CHECK_STR(stacks_rung_name(), "none");
 	release(cache, acquire(cache, 0));
@@ -120,8 +122,7 @@ TEST(no_memory_for_a_guard_is_an_error)
 	struct stack_cache *cache = new_cache();
 	stack_id stack = STACK_NONE;
 
-	init((struct stacks_config){
-		.slots_max = 1000, .caches_max = 1, .no_userfaultfd = true });
+	init((struct stacks_config){ .slots_max = 1000, .caches_max = 1, .no_userfaultfd = true });
 	faults = (typeof(faults)){ SYS_madvise, MADV_GUARD_INSTALL, -ENOMEM, 0, 0, 0 };
 	sys.call = faulty_call;
 	CHECK_EQ(stack_reserve(0), 0);

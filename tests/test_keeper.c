@@ -109,7 +109,7 @@ static void check_rung(const char *rung, const char *reason)
 
 static bool has_rung(const char *features, const char *rung)
 {
-	struct green_options options = { .features = features };
+	struct green_options options = { .features = features, .hibernate_after_ns = GREEN_MS(1) };
 	struct green_info info;
 
 	REQUIRE_EQ(green_init(&options), 0);

@@ -29,8 +29,8 @@ struct options {
 	uint64_t rate;
 	uint64_t status;
 	uint64_t pid;
-	uint64_t active; /* percent */
-	uint64_t depth;  /* bytes */
+	uint64_t active;   /* percent */
+	uint64_t depth;    /* bytes */
 	double duration_s; /* of one round */
 	double warmup_s;
 	double timeout_s;   /* of one request */
