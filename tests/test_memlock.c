@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * mlockall(MCL_FUTURE) before green_init(): what the runtime reserves is not
- * filled, with and without a limit on locked memory.
+ * Locked memory: after mlockall(MCL_FUTURE) what the runtime reserves is not
+ * filled, with and without a limit; rings count against the limit.
  */
 #include "harness.h"
 
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -109,4 +110,68 @@ TEST(hardly_any_memory_locked)
 	CHECK_LT(green_init(NULL), 0);
 	CHECK_HAS(green_error(), "RLIMIT_MEMLOCK");
 	CHECK_EQ(green_fini(), -ENXIO);
+}
+
+/* ---- rings ----------------------------------------------------------------- */
+
+/* RLIMIT_MEMLOCK does not hold for who may lock memory without limit. */
+static void drop_ipc_lock(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	REQUIRE_EQ(syscall(SYS_capget, &head, data), 0);
+	data[0].effective &= ~(1u << CAP_IPC_LOCK);
+	data[0].permitted &= ~(1u << CAP_IPC_LOCK);
+	REQUIRE_EQ(syscall(SYS_capset, &head, data), 0);
+}
+
+static void limit_locked(rlim_t bytes)
+{
+	struct rlimit l;
+
+	REQUIRE_EQ(getrlimit(RLIMIT_MEMLOCK, &l), 0);
+	l.rlim_cur = bytes < l.rlim_max ? bytes : l.rlim_max;
+	REQUIRE_EQ(setrlimit(RLIMIT_MEMLOCK, &l), 0);
+}
+
+/* Rings count against the limit since Linux 6.14.  None at all, one for the probe
+ * and few of the workers', all of them but small ones, all. */
+static void lock_little(enum green_engine engine)
+{
+	static const rlim_t kib[] = { 0, 8, 40, 100, 400, 8192 };
+	struct green_options options = { .workers = 8, .engine = engine };
+	struct green_info info;
+
+	drop_ipc_lock();
+	unsetenv("GREEN_ENGINE");
+	unsetenv("GREEN_WORKERS");
+	for (size_t i = 0; i < sizeof(kib) / sizeof(*kib); i++) {
+		limit_locked(kib[i] << 10);
+		int r = green_init(&options);
+		if (r == 0) {
+			r = green_run(use_stacks, NULL, NULL);
+			CHECK_EQ(green_info(&info), 0);
+			CHECK_EQ(green_fini(), 0);
+		}
+		if (engine == GREEN_ENGINE_AUTO) {
+			CHECK_EQ(r, 0);
+			if (strcmp(info.engine, "epoll") == 0)
+				CHECK(info.engine_reason[0] != 0);
+		} else if (r != 0) {
+			CHECK_EQ(r, -ENOMEM);
+			CHECK(strstr(green_error(), "RLIMIT_MEMLOCK") ||
+			      strstr(green_error(), "ulimit -l"));
+		}
+	}
+}
+
+TEST(little_locked_memory)
+{
+	lock_little(GREEN_ENGINE_AUTO);
+}
+
+TEST(little_locked_memory_for_io_uring)
+{
+	lock_little(GREEN_ENGINE_URING);
 }

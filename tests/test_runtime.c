@@ -8,7 +8,6 @@
 #include "arch/compat.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -399,59 +398,6 @@ TEST(few_descriptors)
 		CHECK(r == 0 || strlen(green_error()) > 0);
 	}
 	CHECK_EQ(r, 0); /* 64 are enough for four workers */
-}
-
-/* RLIMIT_MEMLOCK does not hold for who may lock memory without limit. */
-static void drop_ipc_lock(void)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-
-	REQUIRE_EQ(syscall(SYS_capget, &head, data), 0);
-	data[0].effective &= ~(1u << CAP_IPC_LOCK);
-	data[0].permitted &= ~(1u << CAP_IPC_LOCK);
-	REQUIRE_EQ(syscall(SYS_capset, &head, data), 0);
-}
-
-/* Rings count against the limit since Linux 6.14.  None at all, one for the probe
- * and few of the workers', all of them but small ones, all. */
-static void lock_little(enum green_engine engine)
-{
-	static const rlim_t kib[] = { 0, 8, 40, 100, 400, 8192 };
-	struct green_options options = { .workers = 8, .engine = engine };
-	struct green_info info;
-
-	drop_ipc_lock();
-	unsetenv("GREEN_ENGINE");
-	unsetenv("GREEN_WORKERS");
-	for (size_t i = 0; i < sizeof(kib) / sizeof(*kib); i++) {
-		limit(RLIMIT_MEMLOCK, kib[i] << 10);
-		int r = green_init(&options);
-		if (r == 0) {
-			r = green_run(spawn_some, NULL, NULL);
-			CHECK_EQ(green_info(&info), 0);
-			CHECK_EQ(green_fini(), 0);
-		}
-		if (engine == GREEN_ENGINE_AUTO) {
-			CHECK_EQ(r, 0);
-			if (strcmp(info.engine, "epoll") == 0)
-				CHECK(info.engine_reason[0] != 0);
-		} else if (r != 0) {
-			CHECK_EQ(r, -ENOMEM);
-			CHECK(strstr(green_error(), "RLIMIT_MEMLOCK") ||
-			      strstr(green_error(), "ulimit -l"));
-		}
-	}
-}
-
-TEST(little_locked_memory)
-{
-	lock_little(GREEN_ENGINE_AUTO);
-}
-
-TEST(little_locked_memory_for_io_uring)
-{
-	lock_little(GREEN_ENGINE_URING);
 }
 
 TEST(little_address_space)
