@@ -150,7 +150,7 @@ static void check_arena(const struct gt *gt)
 		<< item("STACK_COLOUR_SHIFT")->value;
 
 	CHECK(slot < read_field(a, "arena.slots"));
-	CHECK_EQ(end - colour, (uintptr_t)stack_top(gt->stack));
+	CHECK_EQ(end - colour, (uintptr_t)stack_top((stack_id)stack));
 }
 
 /* A parked thread, found as readers find it: by the table. */
