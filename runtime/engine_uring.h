@@ -46,6 +46,9 @@ struct uring {
 /* Sizes of the rings, in entries.  Tests make them tiny. */
 extern unsigned uring_sq_entries, uring_cq_entries;
 
+/* How long to wait for what closed rings still hold.  Tests do not. */
+extern int64_t uring_release_ns;
+
 /* As engine_ops.probe: also tells feature.h what the kernel has. */
 int uring_probe(char *why, size_t size);
 

@@ -13,9 +13,11 @@
 #include "arch/sys.h"
 #include "fdtab.h"
 #include "feature.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +32,8 @@ unsigned uring_sq_entries = 256, uring_cq_entries = 4096;
 /* A trial ring's. */
 #define SQ_TRIAL 4
 #define CQ_TRIAL 8
+
+int64_t uring_release_ns = 3000000000;
 
 /* All that the runtime asks of a ring; the kernel refuses the rest (EACCES). */
 static const uint8_t opcodes[] = {
@@ -87,7 +91,7 @@ int uring_enter(struct uring *u, unsigned submit, unsigned flags, int64_t wait_n
 
 /* ---- making a ring ---------------------------------------------------------- */
 
-static int ring_init(struct io_uring *ring, unsigned flags, unsigned sq, unsigned cq)
+static int make_ring(struct io_uring *ring, unsigned flags, unsigned sq, unsigned cq)
 {
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | flags,
@@ -106,20 +110,49 @@ static unsigned quarter(unsigned entries, unsigned least)
 }
 
 /* As large as wanted, or smaller where memory is short.  Since Linux 6.14 rings
- * count against RLIMIT_MEMLOCK, for all processes of the user together, and until
- * some time after they were closed: 8 MiB, which is usual, are less than a hundred
- * rings of full size. */
-static int ring_init_fitting(struct io_uring *ring, unsigned flags)
+ * count against RLIMIT_MEMLOCK, for all processes of the user together: 8 MiB,
+ * which is usual, are less than a hundred rings of full size. */
+static int fit_ring(struct io_uring *ring, unsigned flags)
 {
 	unsigned sq = uring_sq_entries, cq = uring_cq_entries;
 	int r;
 
-	while ((r = ring_init(ring, flags, sq, cq)) == -ENOMEM &&
+	while ((r = make_ring(ring, flags, sq, cq)) == -ENOMEM &&
 	       (sq > SQ_LEAST || cq > CQ_LEAST)) {
 		sq = quarter(sq, SQ_LEAST);
 		cq = quarter(cq, CQ_LEAST);
 	}
 	return r;
+}
+
+/* For who may lock memory the limit does not hold. */
+static bool limited(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return sys2(SYS_capget, &head, data) < 0 || !(data[0].effective & 1u << CAP_IPC_LOCK);
+}
+
+/* The kernel takes rings down one after the other, some sixty a second, and gives
+ * back their share of the limit only then (io_ring_exit_work()).  So where nothing
+ * but io_uring will do, memory that is missing is waited for. */
+static int await_ring(struct io_uring *ring, unsigned flags,
+                      int (*init)(struct io_uring *ring, unsigned flags))
+{
+	static const struct timespec step = { .tv_nsec = 10000000 };
+	int64_t end = sys.now() + uring_release_ns;
+	int r;
+
+	while ((r = init(ring, flags)) == -ENOMEM && rt.options.engine == GREEN_ENGINE_URING &&
+	       limited() && sys.now() < end)
+		sys2(SYS_nanosleep, &step, NULL);
+	return r;
+}
+
+static int try_ring(struct io_uring *ring, unsigned flags)
+{
+	return make_ring(ring, flags, SQ_TRIAL, CQ_TRIAL);
 }
 
 /* The set-up flags for a worker's ring, less R_DISABLED. */
@@ -184,8 +217,8 @@ static void close_ring(struct uring *u)
 static int open_ring(struct uring *u)
 {
 	bool restricted = in_use(FEATURE_RESTRICTIONS);
-	int r = ring_init_fitting(&u->ring,
-	                          ring_flags() | (restricted ? IORING_SETUP_R_DISABLED : 0));
+	int r = await_ring(&u->ring, ring_flags() | (restricted ? IORING_SETUP_R_DISABLED : 0),
+	                   fit_ring);
 
 	if (r < 0)
 		return r;
@@ -235,7 +268,7 @@ static bool takes_flags(unsigned flags)
 {
 	struct io_uring ring;
 
-	if (ring_init(&ring, flags, SQ_TRIAL, CQ_TRIAL) < 0)
+	if (try_ring(&ring, flags) < 0)
 		return false;
 	io_uring_queue_exit(&ring);
 	return true;
@@ -245,7 +278,7 @@ static bool takes_restrictions(void)
 {
 	struct io_uring ring;
 
-	if (ring_init(&ring, IORING_SETUP_R_DISABLED, SQ_TRIAL, CQ_TRIAL) < 0)
+	if (try_ring(&ring, IORING_SETUP_R_DISABLED) < 0)
 		return false;
 	int r = ring_restrict(&ring);
 	io_uring_queue_exit(&ring);
@@ -359,7 +392,7 @@ int uring_probe(char *why, size_t size)
 		snprintf(why, size, "io_uring is switched off by GREEN_FEATURES");
 		return -EOPNOTSUPP;
 	}
-	int r = ring_init(&trial.ring, 0, SQ_TRIAL, CQ_TRIAL);
+	int r = await_ring(&trial.ring, 0, try_ring);
 	if (r == 0) {
 		r = probe_ring(&trial);
 		io_uring_queue_exit(&trial.ring);
