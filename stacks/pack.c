@@ -106,7 +106,7 @@ void pack_forget(unsigned model)
 /* Bytes that a signed number takes. */
 static unsigned bytes_of(uint64_t difference)
 {
-	uint64_t magnitude = difference ^ (uint64_t)((int64_t)difference >> 63);
+	uint64_t magnitude = difference ^ (0 - (difference >> 63));
 
 	return magnitude ? (unsigned)(64 - __builtin_clzll(magnitude)) / 8 + 1 : 1;
 }
