@@ -74,8 +74,9 @@ test_perf() {
 profile() {
 	stress_with env PROFILER="$*" LD_PRELOAD="$temp/profiler.so" || return 1
 	remark "profiler $*: $(sed -n '/^samples/p' "$temp/stress")"
-	# Every process of the stress program reports; one with a thousand is enough.
-	at_least samples 1000 "$(sed -n 's/^samples \([0-9]*\) .*/\1/p' "$temp/stress" |
+	# Every process of the stress program reports.  How many it takes depends on the
+	# CPU time that the machine gives; some hundreds show that it was at work.
+	at_least samples 100 "$(sed -n 's/^samples \([0-9]*\) .*/\1/p' "$temp/stress" |
 		sort -n | tail -n 1)"
 }
 
