@@ -40,6 +40,20 @@ exit_of() {
 	equal "status of ${*:3}" "$1" $status && has "${*:3}" "$2" "$temp/said"
 }
 
+# What is measured of the server, some of it once and after the last round.
+test_server_measured() {
+	local key
+	echo x >"$temp/x"
+	bench_json http requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1 \
+		--server "$build/examples/httpd --listen 127.0.0.1:0 --root $temp --status" \
+		--url /x --status-path /_status || return 1
+	tail -n 1 "$temp/json" >"$temp/summary"
+	for key in server_threads server_rss_kb server_bytes_per_connection \
+		server_switches_per_s_per_worker; do
+		has "$key" "\"$key\": -?[0-9]" "$temp/summary" || return 1
+	done
+}
+
 test_usage() {
 	local name
 	exit_of 0 Usage --help && exit_of 0 '0\.' --version &&
@@ -82,6 +96,7 @@ run_all() {
 	check timer bench_json timer ns '' --threads 100 --duration 0.2
 	check echo bench_json echo requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
 	check http bench_json http requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
+	check server_measured test_server_measured
 	check scale bench_json "scale skynet" efficiency "" --threads 1000
 }
 

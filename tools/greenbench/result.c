@@ -215,6 +215,9 @@ void result_summary(struct result *result)
 	progress_clear();
 	if (!result->round)
 		return;
+	/* What was measured after the last round. */
+	for (unsigned i = 0; i < result->measures_count; i++)
+		end_round(&result->measures[i]);
 	if (result->json)
 		json_summary(result);
 	else
