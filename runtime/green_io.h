@@ -102,9 +102,10 @@ int green_wait_fd(int fd, short events, int64_t timeout_ns);
 int green_connect_host(const char *address);
 
 /* Listens on "host:port", ":port" (all addresses), "[v6]:port" or
- * "unix:/path" with SO_REUSEADDR; port 0 picks a free one.  backlog <= 0:
- * 4096.  Returns the descriptor, close-on-exec.  Errors as above, and
- * -EADDRINUSE …  May switch (name lookup). */
+ * "unix:/path" with SO_REUSEADDR; port 0 picks a free one.  Of a name's
+ * addresses it takes the first that this machine has.  backlog <= 0: 4096.
+ * Returns the descriptor, close-on-exec.  Errors as above, and -EADDRINUSE …
+ * May switch (name lookup). */
 int green_listen(const char *address, int backlog);
 
 /* Port of a bound IPv4 or IPv6 socket; -EINVAL for other families. */

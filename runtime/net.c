@@ -306,9 +306,10 @@ int green_listen(const char *address, int backlog)
 		backlog = BACKLOG_DEFAULT;
 	for (unsigned i = 0; i < t->count; i++) {
 		r = listen_one(&t->addresses[i], backlog);
-		/* ":port" is one socket for both families; the second address is for
-		 * hosts without IPv6. */
-		if (r >= 0 || (t->any && r == -EADDRINUSE))
+		/* The next one is for hosts without IPv6, and for names of which not
+		 * all addresses are this machine's.  A port that is in use is in use:
+		 * half of the clients would find the other server. */
+		if (r != -EAFNOSUPPORT && r != -EADDRNOTAVAIL)
 			break;
 	}
 	io_buffer_put(t);
