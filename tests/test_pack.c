@@ -149,12 +149,15 @@ TEST(pack_keeps_models_in_use)
 
 /* ---- readers beside the packer ------------------------------------------------ */
 
+/* Many, so that packer and reader seldom wait for each other: where other
+ * programs have the CPUs, each such wait takes milliseconds. */
+#define SLOTS 64
 static struct {
-	_Atomic int turn; /* of slot i: 2i packer, 2i + 1 reader */
+	_Atomic bool full; /* the reader's turn */
 	uint64_t words[WORDS];
 	unsigned char code[PACK_CODE_MAX];
 	unsigned model;
-} passed[2];
+} passed[SLOTS];
 static _Atomic bool stop;
 
 static void *reader(void *unused)
@@ -162,16 +165,21 @@ static void *reader(void *unused)
 	uint64_t mine[WORDS];
 
 	(void)unused;
-	while (!atomic_load(&stop))
-		for (int i = 0; i < 2; i++) {
-			if (!atomic_load(&passed[i].turn))
+	while (!atomic_load(&stop)) {
+		bool idle = true;
+		for (int i = 0; i < SLOTS; i++) {
+			if (!atomic_load(&passed[i].full))
 				continue;
+			idle = false;
 			unpack(mine, sizeof(mine), passed[i].words + WORDS, passed[i].code,
 			       passed[i].model);
 			CHECK(memcmp(mine, passed[i].words, sizeof(mine)) == 0);
 			pack_forget(passed[i].model);
-			atomic_store(&passed[i].turn, 0);
+			atomic_store(&passed[i].full, false);
 		}
+		if (idle)
+			sched_yield();
+	}
 	return NULL;
 }
 
@@ -182,17 +190,18 @@ TEST(pack_beside_readers)
 	REQUIRE_EQ(pack_init(), 0);
 	REQUIRE_EQ(pthread_create(&thread, NULL, reader, NULL), 0);
 	for (uint64_t round = 0; round < 50000; round++) {
-		int i = round % 2;
-		while (atomic_load(&passed[i].turn))
+		unsigned i = round % SLOTS;
+		while (atomic_load(&passed[i].full))
 			sched_yield();
 		/* So many kinds at the same places that models come and go. */
 		look_like_a_thread(passed[i].words, round / 4 % 2000);
 		pack(passed[i].words, passed[i].words + WORDS, round / 4 % 2000, passed[i].code,
 		     &passed[i].model);
-		atomic_store(&passed[i].turn, 1);
+		atomic_store(&passed[i].full, true);
 	}
-	while (atomic_load(&passed[0].turn) || atomic_load(&passed[1].turn))
-		sched_yield();
+	for (int i = 0; i < SLOTS; i++)
+		while (atomic_load(&passed[i].full))
+			sched_yield();
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
 	pack_fini();
