@@ -3,8 +3,11 @@
  * A sampling profiler to be preloaded, as profilers are: SIGPROF by setitimer()
  * and, for 10,000 samples a second, sent in turn to all threads that this has met.  PROFILER has
  * the words "altstack" (SA_ONSTACK, which moves the handler only where a thread has an alternate
- * stack), "backtrace" (unwinds by CFI) or "walk" (follows the frame pointers).  At the end it
- * prints "samples N deepest N" to standard error.
+ * stack), "backtrace" (unwinds by CFI) or "walk" (follows the frame pointers).
+ *
+ * It is for a program that works in processes which it forks, and itself waits for them:
+ * those are profiled, from their fork on, and each prints "samples N deepest N" to
+ * standard error when it ends.  Timers and threads do not survive a fork.
  */
 #include <errno.h>
 #include <execinfo.h>
@@ -29,7 +32,7 @@
 static _Atomic unsigned long samples;
 static _Atomic int deepest;
 static _Atomic pid_t tasks[TASKS]; /* threads that the timer has met; 0: free */
-static bool unwind;
+static bool unwind, profiled;
 
 /* Frame pointers may be anything where a library was built without them: they are
  * read in a way that can fail. */
@@ -93,14 +96,27 @@ static void *send_signals(void *arg)
 	return arg;
 }
 
-__attribute__((constructor)) static void begin(void)
+static void begin(void)
 {
-	const char *how = getenv("PROFILER");
 	struct itimerval often = { { 0, 100 }, { 0, 100 } };
-	struct sigaction action = { .sa_sigaction = sample, .sa_flags = SA_SIGINFO | SA_RESTART };
-	void *frames[4];
 	sigset_t prof, before;
 	pthread_t thread;
+
+	profiled = true;
+	sigemptyset(&prof);
+	sigaddset(&prof, SIGPROF);
+	pthread_sigmask(SIG_BLOCK, &prof, &before);
+	int error = pthread_create(&thread, NULL, send_signals, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error || setitimer(ITIMER_PROF, &often, NULL))
+		abort();
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	const char *how = getenv("PROFILER");
+	struct sigaction action = { .sa_sigaction = sample, .sa_flags = SA_SIGINFO | SA_RESTART };
+	void *frames[4];
 
 	if (!how)
 		return;
@@ -109,18 +125,13 @@ __attribute__((constructor)) static void begin(void)
 	if (strstr(how, "altstack"))
 		action.sa_flags |= SA_ONSTACK;
 	backtrace(frames, 4); /* loads its library now, not in the handler */
-	sigaction(SIGPROF, &action, NULL);
-	sigemptyset(&prof);
-	sigaddset(&prof, SIGPROF);
-	pthread_sigmask(SIG_BLOCK, &prof, &before);
-	pthread_create(&thread, NULL, send_signals, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	setitimer(ITIMER_PROF, &often, NULL);
+	if (sigaction(SIGPROF, &action, NULL) || pthread_atfork(NULL, NULL, begin))
+		abort();
 }
 
 __attribute__((destructor)) static void end(void)
 {
-	if (getenv("PROFILER"))
+	if (profiled)
 		fprintf(stderr, "samples %lu deepest %d\n", atomic_load(&samples),
 		        atomic_load(&deepest));
 }
