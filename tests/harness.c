@@ -394,6 +394,12 @@ void *join_os(pthread_t thread)
 	return result;
 }
 
+void *sleep_for(void *ns)
+{
+	green_sleep((int64_t)(intptr_t)ns);
+	return NULL;
+}
+
 void harness_pause(const char *what, const char *file, int line)
 {
 	struct shared *s = shared;

@@ -140,6 +140,9 @@ void *join_green(green_t thread);
 pthread_t start_os(void *(*fn)(void *), void *arg);
 void *join_os(pthread_t thread);
 
+/* Sleeps so many nanoseconds; a green_fn. */
+void *sleep_for(void *ns);
+
 /* Does this system know "localhost"?  A bare one may lack /etc/hosts. */
 bool localhost_known(void);
 

@@ -444,7 +444,7 @@ static void *fill_up(void *arg)
 
 	CHECK_EQ(green_info(&info), 0);
 	/* Each waits for the end: more than there are stacks for must be refused. */
-	while ((r = green_go((green_fn)(void *)green_sleep, (void *)GREEN_FOREVER)) == 0)
+	while ((r = green_go(sleep_for, (void *)GREEN_FOREVER)) == 0)
 		if (++n > info.threads_max)
 			break;
 	CHECK(r == -EAGAIN || r == -ENOMEM);

@@ -216,7 +216,7 @@ static void *yield_and_spawn(void *arg)
 	while (!atomic_load(&profile.stop)) {
 		for (int i = 0; i < 20; i++)
 			green_yield();
-		green_t t = start_with(&attr, (green_fn)(void *)green_sleep, (void *)1000);
+		green_t t = start_with(&attr, sleep_for, (void *)1000);
 		join_green(t);
 	}
 	return NULL;

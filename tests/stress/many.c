@@ -307,6 +307,12 @@ GREEN_TEST(timed_waits_a_lot)
 	CHECK_EQ(timed.taken, timed.made);
 }
 
+static void *post(void *sem)
+{
+	CHECK_EQ(green_sem_post(sem), 0);
+	return NULL;
+}
+
 /* Timers armed and disarmed by all workers at once. */
 static void *cancel_timers(void *arg)
 {
@@ -315,7 +321,7 @@ static void *cancel_timers(void *arg)
 	for (unsigned i = 0; i < (unsigned)(uintptr_t)arg; i++) {
 		struct green_deadline scope;
 		green_deadline_begin(&scope, GREEN_S(1000));
-		green_t t = start_migratable((green_fn)(void *)green_sem_post, sem);
+		green_t t = start_migratable(post, sem);
 		CHECK_EQ(green_sem_wait(sem), 0);
 		join_green(t);
 		CHECK(!green_deadline_end(&scope));
@@ -346,7 +352,7 @@ static _Atomic bool stop;
 static void *churn(void *arg)
 {
 	while (!atomic_load(&stop)) {
-		green_t t = start_migratable((green_fn)(void *)green_sleep, (void *)20000);
+		green_t t = start_migratable(sleep_for, (void *)20000);
 		green_cancel(t);
 		green_set_name(GREEN_NONE, "churn");
 		join_green(t);

@@ -92,7 +92,7 @@ static void *program(void *arg)
 		join_green(threads[i]);
 	/* Some are left behind, and cancelled by the end of the run. */
 	for (uint64_t i = rng_below(rng, 5); i > 0; i--)
-		CHECK_EQ(green_go((green_fn)(void *)green_sleep, (void *)GREEN_FOREVER), 0);
+		CHECK_EQ(green_go(sleep_for, (void *)GREEN_FOREVER), 0);
 	return NULL;
 }
 
