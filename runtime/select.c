@@ -132,10 +132,13 @@ static int choose(struct selection *s)
 	for (;;) {
 		unsigned ready = 0;
 		int chosen = -1;
-		for (int i = 0; i < s->n; i++)
-			if (looks_ready(&s->cases[i]) &&
-			    (++ready == 1 || random_next() % ready == 0))
+		for (int i = 0; i < s->n; i++) {
+			if (!looks_ready(&s->cases[i]))
+				continue;
+			ready++;
+			if (ready == 1 || random_next() % ready == 0)
 				chosen = i;
+		}
 		if (chosen < 0)
 			return -EAGAIN;
 		struct green_select *c = &s->cases[chosen];

@@ -78,7 +78,10 @@ static long fail_every(long nr, long a, long b, long c, long d, long e, long f)
 
 static long fault_for_a_while(long nr)
 {
-	return nr == fault.nr && fault.left && fault.left-- ? -fault.error : 0;
+	if (nr != fault.nr || !fault.left)
+		return 0;
+	fault.left--;
+	return -fault.error;
 }
 
 static long fail_a_while(long nr, long a, long b, long c, long d, long e, long f)

@@ -311,7 +311,7 @@ static void exec_true(void)
 		CHECK_EQ(wait_for(pid), 0);
 		CHECK_EQ(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ), 0);
 		CHECK_EQ(wait_for(pid), 0);
-		pid = vfork();
+		pid = vfork(); /* NOLINT(bugprone-unsafe-functions): it is what is tested */
 		if (pid == 0) {
 			execv("/bin/true", argv);
 			_exit(127);
