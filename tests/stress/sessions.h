@@ -150,7 +150,7 @@ static void *answer(void *arg)
 static inline void session_ping_pong(struct session *s)
 {
 	bool os = below(s, 8) == 0;
-	pthread_t thread;
+	pthread_t thread = 0; /* gcc 13 does not see that it is set where it is read */
 
 	s->crew = 1;
 	if (os)
