@@ -326,20 +326,20 @@ ssize_t green_sendto(int fd, const void *buf, size_t len, int flags, const struc
 }
 
 /* What a stream did not take at first; control messages went with that. */
-static long send_rest(struct io_call *call, struct send *s, size_t done, size_t total)
+static long send_rest(struct io_call *call, const struct send *s, size_t done, size_t total)
 {
 	struct msghdr part = { .msg_name = s->msg->msg_name, .msg_namelen = s->msg->msg_namelen };
+	struct send rest = { .fd = s->fd, .flags = s->flags, .msg = &part };
 	struct iovec window[IOV_WINDOW];
 	struct iov_cursor at = iov_begin(s->msg->msg_iov, (int)s->msg->msg_iovlen, window);
 	int count;
 
 	iov_advance(&at, done);
-	s->msg = &part;
 	while (done < total) {
 		part.msg_iov = (struct iovec *)(uintptr_t)iov_next(&at, &count);
 		part.msg_iovlen = (size_t)count;
 		call->vain = 0;
-		long n = io_run(call, POLLOUT, send_attempt, s, false);
+		long n = io_run(call, POLLOUT, send_attempt, &rest, false);
 		if (n < 0)
 			break;
 		done += (size_t)n;
