@@ -125,6 +125,13 @@ static unsigned poll_mask(const struct io_op *op)
 	return events & POLLPRI ? events | POLLRDBAND : events;
 }
 
+static void fill_transfer(struct io_uring_sqe *sqe, const struct io_op *op, int opcode,
+                          unsigned len)
+{
+	io_uring_prep_rw(opcode, sqe, op->fd, op->addr, len, op->offset);
+	sqe->rw_flags = (int)op->events;
+}
+
 static void fill_entry(struct io_uring_sqe *sqe, const struct io_op *op)
 {
 	switch ((enum io_kind)op->kind) {
@@ -132,22 +139,16 @@ static void fill_entry(struct io_uring_sqe *sqe, const struct io_op *op)
 		io_uring_prep_poll_add(sqe, op->fd, poll_mask(op));
 		break;
 	case IO_READ:
-		io_uring_prep_rw(IORING_OP_READ, sqe, op->fd, op->addr, rw_length(op->len),
-		                 op->offset);
-		sqe->rw_flags = (int)op->events;
+		fill_transfer(sqe, op, IORING_OP_READ, rw_length(op->len));
 		break;
 	case IO_WRITE:
-		io_uring_prep_rw(IORING_OP_WRITE, sqe, op->fd, op->addr, rw_length(op->len),
-		                 op->offset);
-		sqe->rw_flags = (int)op->events;
+		fill_transfer(sqe, op, IORING_OP_WRITE, rw_length(op->len));
 		break;
 	case IO_READV:
-		io_uring_prep_readv2(sqe, op->fd, op->addr, (unsigned)op->len, op->offset,
-		                     (int)op->events);
+		fill_transfer(sqe, op, IORING_OP_READV, (unsigned)op->len);
 		break;
 	case IO_WRITEV:
-		io_uring_prep_writev2(sqe, op->fd, op->addr, (unsigned)op->len, op->offset,
-		                      (int)op->events);
+		fill_transfer(sqe, op, IORING_OP_WRITEV, (unsigned)op->len);
 		break;
 	case IO_ACCEPT:
 		io_uring_prep_accept(sqe, op->fd, op->addr, (socklen_t *)(uintptr_t)op->offset,
@@ -163,7 +164,7 @@ static void fill_entry(struct io_uring_sqe *sqe, const struct io_op *op)
 		io_uring_prep_fsync(sqe, op->fd, op->events);
 		break;
 	}
-	io_uring_sqe_set_data64(sqe, (uintptr_t)op | URING_TAG_OP);
+	sqe->user_data = (uintptr_t)op | URING_TAG_OP;
 }
 
 static bool send_op(struct uring *u, struct io_op *op)
@@ -183,8 +184,9 @@ static bool send_cancel(struct uring *u, struct io_op *op)
 
 	if (unlikely(!sqe))
 		return false;
-	io_uring_prep_cancel64(sqe, (uintptr_t)op | URING_TAG_OP, 0);
-	io_uring_sqe_set_data64(sqe, (uintptr_t)op | URING_TAG_CANCEL);
+	io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
+	sqe->addr = (uintptr_t)op | URING_TAG_OP;
+	sqe->user_data = (uintptr_t)op | URING_TAG_CANCEL;
 	op->cancel_sent = CANCEL_SENT;
 	return true;
 }
@@ -199,7 +201,7 @@ static void arm_bell(struct uring *u)
 		io_uring_prep_poll_multishot(sqe, u->bell, POLLIN);
 	else
 		io_uring_prep_poll_add(sqe, u->bell, POLLIN);
-	io_uring_sqe_set_data64(sqe, URING_TAG_BELL);
+	sqe->user_data = URING_TAG_BELL;
 	u->bell_armed = true;
 }
 
@@ -359,7 +361,7 @@ static int reap(struct uring *u)
 	if (count > POLL_BATCH)
 		count = POLL_BATCH;
 	for (unsigned i = 0; i < count; i++) {
-		const struct io_uring_cqe *cqe = &cq->cqes[(head + i) & cq->ring_mask];
+		const struct io_uring_cqe *cqe = &cq->cqes[(head + i) & u->cq_mask];
 		uint64_t data = cqe->user_data;
 		struct io_op *op = (struct io_op *)(uintptr_t)(data & ~(uint64_t)URING_TAG_MASK);
 

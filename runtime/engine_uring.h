@@ -5,13 +5,14 @@
  *
  * The library is used to lay out the ring, to fill submission entries and to
  * register things.  The ring is entered through sys.call, as everything is.
+ * Nothing newer than liburing 2.1 is used.
  */
 #ifndef ENGINE_URING_H
 #define ENGINE_URING_H
 
+#include "arch/compat_uring.h"
 #include "op_list.h"
 
-#include <liburing.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,7 +27,9 @@ enum uring_tag {
 
 struct uring {
 	struct io_uring ring;
+	int enter_fd;         /* what is entered: ring.ring_fd, or its index if registered */
 	unsigned enter_flags; /* those of every io_uring_enter() */
+	unsigned cq_mask;     /* a completion's place in the ring */
 	bool ring_registered; /* entered by index: survives a close of its number */
 	bool bell_multishot;
 	bool bell_armed; /* the doorbell is being polled, or about to be */

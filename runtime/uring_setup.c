@@ -9,7 +9,6 @@
  */
 #include "engine_uring.h"
 
-#include "arch/compat.h"
 #include "arch/sys.h"
 #include "fdtab.h"
 #include "feature.h"
@@ -85,8 +84,8 @@ int uring_enter(struct uring *u, unsigned submit, unsigned flags, int64_t wait_n
 	sq->sqe_head = sq->sqe_tail;
 	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
 
-	return (int)sys6(SYS_io_uring_enter, u->ring.enter_ring_fd, submit, wait_ns != 0, flags,
-	                 arg_ptr, arg_size);
+	return (int)sys6(SYS_io_uring_enter, u->enter_fd, submit, wait_ns != 0, flags, arg_ptr,
+	                 arg_size);
 }
 
 /* ---- making a ring ---------------------------------------------------------- */
@@ -101,7 +100,13 @@ static int make_ring(struct io_uring *ring, unsigned flags, unsigned sq, unsigne
 
 	if (fault)
 		return (int)fault;
-	return io_uring_queue_init_params(sq, ring, &params);
+	int r = io_uring_queue_init_params(sq, ring, &params);
+	/* Each place in the ring names the entry of its number.  The library sees to
+	 * that since version 2.3, or has the kernel do without. */
+	if (r == 0 && !(ring->flags & IORING_SETUP_NO_SQARRAY))
+		for (unsigned i = 0; i < params.sq_entries; i++)
+			ring->sq.array[i] = i;
+	return r;
 }
 
 static unsigned quarter(unsigned entries, unsigned least)
@@ -179,7 +184,7 @@ static int ring_restrict(struct io_uring *ring)
 		rules[i].sqe_op = opcodes[i];
 	}
 	rules[OPCODES_COUNT].opcode = IORING_RESTRICTION_REGISTER_OP;
-	rules[OPCODES_COUNT].register_op = IORING_UNREGISTER_RING_FDS;
+	rules[OPCODES_COUNT].register_op = URING_UNREGISTER_RING_FDS;
 
 	long r = sys_fault(SYS_io_uring_register);
 	if (!r)
@@ -191,9 +196,34 @@ static int ring_restrict(struct io_uring *ring)
 	return (int)r;
 }
 
-static bool ring_register_fd(struct io_uring *ring)
+/* The number of the ring; the library keeps it twice since version 2.2. */
+static void set_ring_fd(struct uring *u, int fd)
 {
-	return !sys_fault(SYS_io_uring_register) && io_uring_register_ring_fd(ring) == 1;
+	u->ring.ring_fd = fd;
+	u->enter_fd = fd;
+#if URING_HAS_ENTER_FD
+	u->ring.enter_ring_fd = fd;
+#endif
+}
+
+/* From then on it is entered by an index that belongs to this OS thread. */
+static bool register_fd(struct uring *u)
+{
+	struct io_uring_rsrc_update slot = { .offset = UINT32_MAX,
+		                             .data = (uint64_t)u->ring.ring_fd };
+
+	if (sys4(SYS_io_uring_register, u->ring.ring_fd, URING_REGISTER_RING_FDS, &slot, 1) != 1)
+		return false;
+	u->enter_fd = (int)slot.offset;
+	return true;
+}
+
+static void unregister_fd(struct uring *u)
+{
+	struct io_uring_rsrc_update slot = { .offset = (uint32_t)u->enter_fd };
+
+	sys4(SYS_io_uring_register, u->ring.ring_fd, URING_UNREGISTER_RING_FDS, &slot, 1);
+	u->enter_fd = u->ring.ring_fd;
 }
 
 static int open_bell(struct uring *u)
@@ -208,7 +238,7 @@ static void close_ring(struct uring *u)
 	int fd = u->ring.ring_fd;
 
 	if (u->ring_registered)
-		io_uring_unregister_ring_fd(&u->ring);
+		unregister_fd(u);
 	u->ring.ring_fd = -1;
 	io_uring_queue_exit(&u->ring);
 	fd_private_close(fd);
@@ -222,8 +252,8 @@ static int open_ring(struct uring *u)
 
 	if (r < 0)
 		return r;
-	u->ring.ring_fd = fd_private(u->ring.ring_fd);
-	u->ring.enter_ring_fd = u->ring.ring_fd;
+	set_ring_fd(u, fd_private(u->ring.ring_fd));
+	u->cq_mask = *u->ring.cq.kring_mask;
 	/* A child made by fork() shall not see the rings at all. */
 	r = io_uring_ring_dontfork(&u->ring);
 	if (!r && restricted)
@@ -233,7 +263,7 @@ static int open_ring(struct uring *u)
 		return r;
 	}
 	u->enter_flags = 0;
-	if (in_use(FEATURE_RING_FD) && ring_register_fd(&u->ring)) {
+	if (in_use(FEATURE_RING_FD) && register_fd(u)) {
 		u->ring_registered = true;
 		u->enter_flags |= IORING_ENTER_REGISTERED_RING;
 	}
@@ -285,11 +315,11 @@ static bool takes_restrictions(void)
 	return r == 0;
 }
 
-static bool takes_ring_fd(struct io_uring *ring)
+static bool takes_ring_fd(struct uring *u)
 {
-	if (!ring_register_fd(ring))
+	if (!register_fd(u))
 		return false;
-	io_uring_unregister_ring_fd(ring);
+	unregister_fd(u);
 	return true;
 }
 
@@ -314,7 +344,7 @@ static int try_poll(struct uring *u, bool *multishot)
 		return fd;
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 	io_uring_prep_poll_multishot(sqe, fd, POLLIN);
-	io_uring_sqe_set_data64(sqe, URING_TAG_BELL);
+	sqe->user_data = URING_TAG_BELL;
 	int r = uring_enter(u, 1, IORING_ENTER_GETEVENTS, 1000000000);
 	if (r >= 0 && !io_uring_cq_ready(&u->ring))
 		r = -EIO;
@@ -377,7 +407,7 @@ static int probe_ring(struct uring *u)
 
 	if ((u->ring.features & needed) != needed || !has_opcodes(&u->ring))
 		return -EOPNOTSUPP;
-	found(FEATURE_RING_FD, takes_ring_fd(&u->ring));
+	found(FEATURE_RING_FD, takes_ring_fd(u));
 	int r = try_poll(u, &multishot);
 	found(FEATURE_MULTISHOT_POLL, multishot);
 	return r;
@@ -394,6 +424,7 @@ int uring_probe(char *why, size_t size)
 	}
 	int r = await_ring(&trial.ring, 0, try_ring);
 	if (r == 0) {
+		trial.enter_fd = trial.ring.ring_fd;
 		r = probe_ring(&trial);
 		io_uring_queue_exit(&trial.ring);
 	}

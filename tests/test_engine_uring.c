@@ -163,7 +163,7 @@ static long misdirect(long nr, long a, long b, long c, long d, long e, long f)
 	struct uring *u = worker->engine;
 
 	for (long i = 0; nr == SYS_io_uring_enter && i < b; i++) {
-		unsigned at = (*u->ring.sq.khead + (unsigned)i) & u->ring.sq.ring_mask;
+		unsigned at = (*u->ring.sq.khead + (unsigned)i) & *u->ring.sq.kring_mask;
 		struct io_uring_sqe *sqe = &u->ring.sq.sqes[at];
 		if (sqe->opcode == IORING_OP_ASYNC_CANCEL && misdirected) {
 			misdirected--;

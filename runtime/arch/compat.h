@@ -19,11 +19,6 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
-#ifndef IORING_FEAT_NO_IOWAIT
-#define IORING_FEAT_NO_IOWAIT (1U << 17) /* Linux 6.15 */
-#define IORING_ENTER_NO_IOWAIT (1U << 7)
-#endif
-
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
