@@ -146,13 +146,16 @@ $(B)/obj/%.S.o: %.S $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(call compile)
 
+# A tracer's call pushes onto the stack, where a function's red zone would be.
+$(B)/obj/runtime/probes.c.o: object_flags = $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
+
 $(B)/obj/tests/%.o: object_flags = -iquote tests -iquote examples/httpd
 
 # One object in which the hidden symbols are local: internal names cannot collide
 # with those of a program that links statically.  The tests get at them all.
 $(B)/obj/green.o: $(call object,$(lib_src))
 	$(Q)$(LD) -r -o $@ $^
-	$(Q)$(OBJCOPY) --localize-hidden $@
+	$(Q)$(OBJCOPY) --localize-hidden --globalize-symbol=_.stapsdt.base $@
 
 $(static_lib): $(B)/obj/green.o
 $(test_lib): $(call object,$(lib_src))

@@ -7,6 +7,7 @@
  * its element, or the oldest one held and moves the sender's to the end.
  */
 #include "channel.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -195,6 +196,7 @@ static __attribute__((noinline)) int chan_wait(green_chan_t *chan, bool send, vo
 
 int green_chan_send(green_chan_t *chan, const void *value)
 {
+	trace_enter(PARK_PC, PARK_SEND, (uintptr_t)chan);
 	spin_lock(&chan->lock);
 	int result = send_now(chan, value);
 	if (result != -EAGAIN)
@@ -204,6 +206,7 @@ int green_chan_send(green_chan_t *chan, const void *value)
 
 int green_chan_recv(green_chan_t *chan, void *value)
 {
+	trace_enter(PARK_PC, PARK_RECV, (uintptr_t)chan);
 	spin_lock(&chan->lock);
 	int result = recv_now(chan, value);
 	if (result != -EAGAIN)

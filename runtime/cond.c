@@ -7,6 +7,7 @@
  * given by whoever locks it next finds the waiter.
  */
 #include "mutex.h"
+#include "trace.h"
 
 #include <errno.h>
 
@@ -14,6 +15,7 @@ int green_cond_wait(green_cond_t *cond, green_mutex_t *mutex)
 {
 	struct spin *lock = spin_of(&cond->lock);
 	struct gt *self = waiter_self_any();
+	trace_enter(PARK_PC, PARK_COND, (uintptr_t)cond);
 	if (!self || !mutex_owned(mutex, self))
 		return -EPERM;
 	int error = park_check(self);

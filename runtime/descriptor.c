@@ -7,6 +7,7 @@
 #include "arena.h"
 #include "io_op.h"
 #include "mutex.h"
+#include "trace.h"
 
 #define NUMBER(name_, value_, size_)                                \
 	{                                                           \
@@ -37,7 +38,8 @@ __attribute__((used)) struct descriptor green_descriptor = {
 
 	           STRUCT(worker), FIELD(worker, current), FIELD(worker, id),
 	           FIELD(worker, switches), FIELD(worker, now), FIELD(worker, stuck_since),
-	           FIELD(worker, tid),
+	           FIELD(worker, tid), FIELD(worker, trace.records), FIELD(worker, trace.head),
+	           FIELD(worker, trace.flushed), GLOBAL(trace_info), GLOBAL(trace_hot),
 
 	           STRUCT(gt), FIELD(gt, sp), FIELD(gt, park), FIELD(gt, stack), FIELD(gt, worker),
 	           FIELD(gt, state), FIELD(gt, why), FIELD(gt, wait_obj), FIELD(gt, wait_pc),

@@ -214,7 +214,7 @@ static void put_wait(struct dump *d, const struct view *v, bool still)
 	put(d, park_why_name(v->why));
 	put_object(d, v, still);
 	put(d, " for ");
-	report_since(&d->out, d->now - v->since);
+	report_since(&d->out, v->since < 0 ? 0 : d->now - v->since); /* < 0: just woken */
 	put(d, " at ");
 	put_place(d, v->wait_pc);
 }

@@ -3,6 +3,7 @@
  * The descriptor table: listing, closing, and the runtime's own descriptors.
  */
 #include "fdtab.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -190,6 +191,7 @@ int fd_close(int fd, void *pc)
 {
 	struct fd_entry *e = fd_entry(fd);
 
+	trace_enter(pc, PARK_CLOSE, (uint64_t)(int64_t)fd);
 	if (!e || atomic_load_explicit(&rt.state, memory_order_relaxed) == RUNTIME_FORKED)
 		return (int)sys1(SYS_close, fd);
 	if (fd_is_private(fd))

@@ -51,6 +51,17 @@ extern "C" {
 
 /* ---- the runtime ------------------------------------------------------- */
 
+enum green_noswitch_mode { /* what a violation of green_noswitch_begin() does */
+	                   GREEN_NOSWITCH_LOG =
+	                           0, /* a line on standard error, once for each pair of places */
+	                   GREEN_NOSWITCH_ABORT = 1,
+	                   GREEN_NOSWITCH_COUNT =
+	                           2, /* it is counted in green_info(), as in all modes but "off" */
+	                   GREEN_NOSWITCH_OFF = 3, /* sections do nothing */
+};
+
+#define GREEN_FLIGHT_OFF SIZE_MAX
+
 enum green_engine {
 	GREEN_ENGINE_AUTO = 0, /* io_uring, else epoll */
 	GREEN_ENGINE_URING = 1,
@@ -101,6 +112,17 @@ struct green_options {
 	 * Stacks that grow may exceed it.  0: no bound.  GREEN_STACK_BYTES_MAX, with
 	 * K, M or G. */
 	size_t stack_bytes_max;
+	/* The flight recorder: how many records each worker keeps of who waited where,
+	 * for how long and who woke it (green_flight_dump(), greentrace); rounded up to
+	 * a power of two, 32 bytes each.  0: 1024.  GREEN_FLIGHT_OFF: none are kept while
+	 * no tracer is attached.  GREEN_FLIGHT, where 0 is "off". */
+	size_t flight_records;
+	/* A signal that writes what green_flight_dump() does to standard error; its
+	 * handler is installed by green_init() and taken away by green_fini().  0: none.
+	 * GREEN_FLIGHT_SIGNAL, a number. */
+	int flight_signal;
+	/* GREEN_NOSWITCH=log|abort|count|off. */
+	enum green_noswitch_mode noswitch;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */
 	const char *features;
@@ -163,6 +185,7 @@ struct green_info {
 	uint64_t spawns;    /* with the first thread */
 	uint64_t steals;    /* times a worker took green threads from another */
 	uint64_t stuck;     /* times a worker was found stuck */
+	uint64_t noswitch;  /* calls that may switch entered in a green_noswitch section */
 	char features[512]; /* "+name" in use, "-name" not there or switched off */
 };
 
@@ -174,6 +197,15 @@ int green_info(struct green_info *info);
  * atomic.  Never switches; blocks as write(2) does.
  * Returns 0 or -errno of the write. */
 int green_dump(int fd);
+
+/* Writes what the flight recorder of each worker holds to fd, oldest first: a line
+ * for each time a green thread went on after it had waited, with when that was, which
+ * one, what for and where in the program, how long it waited, how long of that it
+ * was ready and had no CPU, and who woke it.  (A yield is recorded only while a
+ * tracer is attached.)  A snapshot, not atomic.  May be called from a signal handler
+ * too.  Never switches; blocks as write(2) does.
+ * Returns 0 or -errno of the write; -ENODATA when nothing is kept. */
+int green_flight_dump(int fd);
 
 /* ---- green threads ----------------------------------------------------- */
 
@@ -284,6 +316,21 @@ struct green_shield {
 };
 void green_shield_begin(struct green_shield *shield);
 void green_shield_end(struct green_shield *shield);
+
+/* A section in which this green thread shall not give up its CPU, for code that
+ * relies on nobody else running meanwhile.  Entering any call that may switch, be it
+ * that it would not have to, violates it: a report names the call and the begin, or
+ * the process ends, or it is counted only (green_options.noswitch, GREEN_NOSWITCH).
+ * The call is then made as usual.  Nests; must be ended by the thread that began it,
+ * in the opposite order; the struct lies in the caller's frame.  In OS threads, and
+ * in mode "off", both do nothing; so they do when memory is short.  Until the first
+ * section of a process, sections cost nothing; from then on a function call in each
+ * call that may switch. Never switches. */
+struct green_noswitch {
+	void *outer;
+};
+void green_noswitch_begin(struct green_noswitch *section);
+void green_noswitch_end(struct green_noswitch *section);
 
 /* A scope of time.  Between begin and end every call of this green thread that
  * may switch returns -ETIMEDOUT once timeout_ns have passed since begin.

@@ -75,6 +75,7 @@ struct gt_ext {
 	char name[32];
 	int64_t deadline_ns; /* innermost deadline scope; GREEN_FOREVER: none */
 	unsigned shield;     /* depth of green_shield_begin() */
+	void *noswitch;      /* where green_noswitch_begin() was called; NULL: not in one */
 	struct green_serial *serial;
 	void *pool;       /* green_pool this is a member of */
 	green_fn user_fn; /* to report instead of gt.fn; NULL: that one */
@@ -98,7 +99,7 @@ struct gt {
 	_Atomic uint8_t look;       /* a cancel may have been asked for: see id */
 	void *_Atomic wait_obj;     /* what it waits for (park.h) */
 	void *_Atomic wait_pc;      /* code address of the call it waits in */
-	_Atomic int64_t since_ns;   /* when it parked, to the tick; trace stamps */
+	_Atomic int64_t since_ns;   /* when it parked, to the tick; < 0: trace.h */
 	struct gt_ext *_Atomic ext; /* NULL: defaults */
 	/* Second line: spawn, exit, join, cancel. */
 	_Atomic uint64_t id; /* generation << 26 | GT_* flags */

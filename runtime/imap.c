@@ -11,9 +11,11 @@
  * A result that is there already is not held up by a slow source: the asker
  * then fetches only the one item that takes its place.
  */
+#include "behalf.h"
 #include "mutex.h"
 #include "pool.h"
 #include "runtime.h"
+#include "trace.h"
 #include "waiter.h"
 
 #include <errno.h>
@@ -197,7 +199,8 @@ static int imap_next(green_imap_t *imap, void **result, void *pc)
 
 int green_imap_next(green_imap_t *imap, void **result)
 {
-	int status = green_mutex_lock(&imap->turn);
+	trace_enter(PARK_PC, PARK_POOL, (uintptr_t)imap);
+	int status = mutex_lock(&imap->turn, PARK_PC);
 	if (status)
 		return status;
 	status = imap_next(imap, result, PARK_PC);
@@ -219,10 +222,11 @@ void green_imap_delete(green_imap_t *imap)
 	struct green_shield shield;
 	if (!imap)
 		return;
+	trace_enter(PARK_PC, PARK_POOL, (uintptr_t)imap);
 	green_shield_begin(&shield);
 	while (imap->first) {
 		while (first_wait(imap, PARK_PC))
-			green_yield(); /* no memory to wait */
+			thread_yield(PARK_PC); /* no memory to wait */
 		first_take(imap);
 	}
 	green_shield_end(&shield);

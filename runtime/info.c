@@ -4,6 +4,7 @@
  */
 #include "feature.h"
 #include "hibernate.h"
+#include "noswitch.h"
 #include "scheduler.h"
 
 #include <errno.h>
@@ -44,6 +45,7 @@ int green_info(struct green_info *info)
 	info->stacks_hibernated = stacks_hibernated();
 	info->hibernated_bytes = hibernate_bytes();
 	info->stuck = atomic_load_explicit(&rt.stuck, memory_order_relaxed);
+	info->noswitch = noswitch_count();
 	sum_workers(info);
 	feature_list(info->features, sizeof(info->features));
 	return 0;

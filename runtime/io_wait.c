@@ -5,6 +5,8 @@
 #include "io_wait.h"
 #include "foreign.h"
 #include "offload.h"
+#include "behalf.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -29,6 +31,7 @@ int64_t io_os_deadline(void)
 
 int io_call_begin(struct io_call *call, int fd, void *pc)
 {
+	trace_enter(pc, PARK_IO, (uint64_t)(int64_t)fd);
 	call->self = gt_self();
 	call->pc = pc;
 	call->fd = fd;
@@ -296,7 +299,7 @@ int io_backoff(struct io_call *call)
 		doublings = REST_DOUBLINGS;
 		call->vain = VAIN_MAX + 1 + REST_DOUBLINGS;
 	}
-	return green_sleep(REST_FIRST << doublings);
+	return thread_sleep(REST_FIRST << doublings, call->pc);
 }
 
 /* ---- operations that carry data ------------------------------------------------- */
@@ -442,7 +445,7 @@ void io_went_on(const struct io_call *call)
 		w->io_went_on = 0;
 	} else if (unlikely(++w->io_went_on >= GOES_ON_MAX)) {
 		w->io_went_on = 0;
-		green_yield();
+		thread_yield(call->pc);
 	}
 }
 

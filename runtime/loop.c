@@ -152,6 +152,7 @@ static void look_around(struct worker *w)
 
 	w->rounds++;
 	atomic_store_explicit(&w->now, now, memory_order_relaxed);
+	trace_tick(w, now);
 	sched_collect(w);
 	fire_timers(w, now);
 	/* With work at hand the engine is asked every few rounds only for what it
@@ -199,7 +200,7 @@ static int64_t sleep_limit(struct worker *w, int64_t rest)
 		limit = 1000000; /* a stack may have come free on another worker */
 	if (rest && (limit < 0 || limit > rest))
 		limit = rest;
-	return limit;
+	return trace_sleep(w, limit);
 }
 
 /* Waits actively for a while when experience says that it pays.  True: there
@@ -326,6 +327,7 @@ int worker_enter(struct worker *w)
 		goto no_self;
 	if ((r = rt.engine->start(w)) < 0)
 		goto no_fault;
+	trace_worker_start(w);
 	return 0;
 no_fault:
 	fault_worker_stop(w);
@@ -340,6 +342,7 @@ void worker_leave(struct worker *w)
 	while (atomic_load_explicit(&w->ringing, memory_order_seq_cst))
 		sys0(SYS_sched_yield);
 	rt.engine->stop(w);
+	trace_worker_stop(w);
 	fault_worker_stop(w);
 	io_op_flush(w);
 	waiter_flush(w);

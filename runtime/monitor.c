@@ -12,6 +12,7 @@
 #include "runtime.h"
 #include "scheduler.h"
 #include "sweep.h"
+#include "trace.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -65,6 +66,8 @@ static void report_stuck(const struct worker *w, int64_t for_ns)
 	struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
 
 	atomic_fetch_add_explicit(&rt.stuck, 1, memory_order_relaxed);
+	if (trace_wants(stuck))
+		probe_stuck(w, gt ? gt_handle(gt) : GREEN_NONE, for_ns);
 	if (!debug_has("stuck"))
 		return;
 	if (gt)
@@ -273,6 +276,7 @@ static void *monitor_thread(void *unused)
 			all_asleep &= asleep(worker_at(i));
 		}
 		note_peak();
+		trace_moment(now);
 		look_at_stacks();
 		if (all_asleep)
 			look_for_deadlock();

@@ -20,7 +20,9 @@
  * is let go: whoever locks the mutex next may free it.  The heir may touch it
  * because it still counts as waiting.
  */
+#include "behalf.h"
 #include "mutex.h"
+#include "trace.h"
 
 #include <errno.h>
 
@@ -115,6 +117,9 @@ int mutex_acquire(green_mutex_t *mutex, struct gt *self, struct green_waiter *w,
 		else
 			wait_list_append(&mutex->waiters, w);
 		spin_unlock(lock);
+		if (trace_wants(lock_wait))
+			probe_lock_wait(gt_handle(self), mutex,
+			                __atomic_load_n(&mutex->owner, __ATOMIC_RELAXED), pc);
 		if (!since_ns)
 			since_ns = sched_now();
 		enum wake_reason reason = park_commit(w->ticket, flags, GREEN_FOREVER);
@@ -225,7 +230,7 @@ static __attribute__((noinline)) int lock_contended(green_mutex_t *mutex, struct
 	return error;
 }
 
-int green_mutex_lock(green_mutex_t *mutex)
+static inline int lock_for(green_mutex_t *mutex, void *pc)
 {
 	struct gt *self = waiter_self_any();
 	if (unlikely(!self))
@@ -234,7 +239,18 @@ int green_mutex_lock(green_mutex_t *mutex)
 		owner_set(mutex, gt_handle(self));
 		return 0;
 	}
-	return lock_contended(mutex, self, PARK_PC);
+	return lock_contended(mutex, self, pc);
+}
+
+int green_mutex_lock(green_mutex_t *mutex)
+{
+	trace_enter(PARK_PC, PARK_MUTEX, (uintptr_t)mutex);
+	return lock_for(mutex, PARK_PC);
+}
+
+int mutex_lock(green_mutex_t *mutex, void *pc)
+{
+	return lock_for(mutex, pc);
 }
 
 int green_mutex_trylock(green_mutex_t *mutex)

@@ -8,6 +8,7 @@
 #include "io_buffer.h"
 #include "io_socket.h"
 #include "offload.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <arpa/inet.h>
@@ -260,6 +261,7 @@ int green_connect_host(const char *address)
 	void *pc = PARK_PC;
 	int r;
 
+	trace_enter(pc, PARK_IO, (uint64_t)-1);
 	struct target *t = resolve(address, &r, pc);
 	if (!t)
 		return r;
@@ -299,6 +301,7 @@ int green_listen(const char *address, int backlog)
 {
 	int r;
 
+	trace_enter(PARK_PC, PARK_IO, (uint64_t)-1);
 	struct target *t = resolve(address, &r, PARK_PC);
 	if (!t)
 		return r;

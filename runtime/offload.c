@@ -10,6 +10,7 @@
 #include "offload.h"
 #include "park.h"
 #include "spin.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -346,6 +347,9 @@ static int run_job(const struct job *how, void **result, bool *left, void *pc)
 	int r = park_check(gt_self());
 	if (r < 0)
 		return r;
+	if (trace_wants(block_enter))
+		probe_block_enter(gt_handle(gt_self()), pc, (uintptr_t)how->fn, how->arg);
+	int64_t since = trace_wants(block_exit) ? sys.now() : 0;
 	spin_lock(&pool.lock);
 	struct job *job = job_get();
 	if (!job) {
@@ -360,6 +364,8 @@ static int run_job(const struct job *how, void **result, bool *left, void *pc)
 		r = await_job_end(job, left, pc);
 	else
 		atomic_fetch_sub_explicit(&rt.offloads, 1, memory_order_release);
+	if (since && trace_wants(block_exit))
+		probe_block_exit(gt_handle(gt_self()), pc, (uintptr_t)how->fn, sys.now() - since);
 	if (*left)
 		return r;
 	if (r == 0 && result)
@@ -393,6 +399,7 @@ int green_offload(green_fn fn, void *arg, void **result)
 			*result = value;
 		return 0;
 	}
+	trace_enter(PARK_PC, PARK_OFFLOAD, (uintptr_t)fn);
 	/* The argument usually lies on the caller's stack. */
 	stack_id stack = self->stack;
 	stack_pin(stack);

@@ -99,6 +99,21 @@ static int env_engine(struct green_options *o)
 	return 0;
 }
 
+static int env_noswitch(struct green_options *o)
+{
+	static const char *const names[] = { "log", "abort", "count", "off" };
+	const char *text = secure_getenv("GREEN_NOSWITCH");
+
+	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0) {
+			o->noswitch = (enum green_noswitch_mode)i;
+			return 0;
+		}
+	if (text)
+		error_set("GREEN_NOSWITCH=%.60s: must be log, abort, count or off", text);
+	return text ? -EINVAL : 0;
+}
+
 static int env_debug(void)
 {
 	const char *text = secure_getenv("GREEN_DEBUG");
@@ -172,7 +187,15 @@ static int env_all(struct green_options *o)
 		return r;
 	if (r)
 		o->no_pin = !n;
-	if ((r = env_engine(o)) < 0 || (r = env_debug()) < 0)
+	if ((r = env_number("GREEN_FLIGHT", false, 0, FLIGHT_RECORDS_MAX, &n)) < 0)
+		return r;
+	if (r)
+		o->flight_records = n ? n : GREEN_FLIGHT_OFF;
+	if ((r = env_number("GREEN_FLIGHT_SIGNAL", false, 0, 64, &n)) < 0)
+		return r;
+	if (r)
+		o->flight_signal = (int)n;
+	if ((r = env_engine(o)) < 0 || (r = env_debug()) < 0 || (r = env_noswitch(o)) < 0)
 		return r;
 	return env_features(o);
 }
@@ -268,6 +291,22 @@ int options_resolve(struct green_options *o)
 		error_set("hibernate_after_ns: %lld is negative", (long long)o->hibernate_after_ns);
 		return -EINVAL;
 	}
+	if (o->flight_records > FLIGHT_RECORDS_MAX && o->flight_records != GREEN_FLIGHT_OFF) {
+		error_set("flight_records: %zu is above %d", o->flight_records, FLIGHT_RECORDS_MAX);
+		return -EINVAL;
+	}
+	if ((unsigned)o->flight_signal > 64) {
+		error_set("flight_signal: %d is no signal", o->flight_signal);
+		return -EINVAL;
+	}
+	if ((unsigned)o->noswitch > GREEN_NOSWITCH_OFF) {
+		error_set("noswitch: %d is no enum green_noswitch_mode", (int)o->noswitch);
+		return -EINVAL;
+	}
+	if (!o->flight_records)
+		o->flight_records = FLIGHT_RECORDS_DEFAULT;
+	else if (o->flight_records == GREEN_FLIGHT_OFF)
+		o->flight_records = 0;
 	if (!o->workers)
 		default_workers(o);
 	if (!o->hibernate_after_ns)

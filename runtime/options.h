@@ -9,6 +9,8 @@
 #include "green.h"
 
 #define THREADS_MAX_DEFAULT ((size_t)1 << 24)
+#define FLIGHT_RECORDS_DEFAULT 1024
+#define FLIGHT_RECORDS_MAX (1 << 20)
 
 /* Fills every zero of *o: environment over options over defaults.  0, or
  * -EINVAL with error_set() naming the field or variable. */

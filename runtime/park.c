@@ -3,6 +3,7 @@
  * The parking protocol of park.h, for green threads and foreign OS threads.
  */
 #include "park.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -239,10 +240,12 @@ void park_saved(struct gt *gt)
 	uint64_t was = atomic_fetch_or_explicit(&gt->park, PARK_SAVED | flags << PARK_FLAGS_SHIFT,
 	                                        memory_order_seq_cst);
 
-	if (was & PARK_DONE)
+	if (was & PARK_DONE) {
+		trace_woken_early(gt);
 		sched_ready(gt);
-	else if (unlikely(atomic_load_explicit(&gt->id, memory_order_seq_cst) & GT_CANCELLED))
+	} else if (unlikely(atomic_load_explicit(&gt->id, memory_order_seq_cst) & GT_CANCELLED)) {
 		park_cancel(gt);
+	}
 }
 
 static enum wake_reason reason_of(uint64_t word)
@@ -332,8 +335,12 @@ enum wake_reason park_commit(struct park_ticket ticket, unsigned flags, int64_t 
 	atomic_store_explicit(&self->since_ns, atomic_load_explicit(&w->now, memory_order_relaxed),
 	                      memory_order_relaxed);
 	atomic_store_explicit(&self->state, GT_PARKED, memory_order_relaxed);
+	uint64_t left = trace_leave(w, self);
 	sched_switch(self, POST_PARK);
+	enum wake_reason reason =
+		reason_of(atomic_load_explicit(&self->park, memory_order_acquire));
+	trace_arrive(w, self, left, reason);
 	if (armed && atomic_load_explicit(&self->timer_pos, memory_order_relaxed))
 		timers_remove(&w->timers, self); /* w: where it parked */
-	return told(self, reason_of(atomic_load_explicit(&self->park, memory_order_acquire)));
+	return told(self, reason);
 }

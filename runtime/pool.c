@@ -7,9 +7,11 @@
  * place given up goes straight to the first who waits for one, so while there
  * are free places nobody waits.
  */
+#include "behalf.h"
 #include "pool.h"
 #include "runtime.h"
 
+#include "trace.h"
 #include "waiter.h"
 #include "worker.h"
 
@@ -178,6 +180,7 @@ int pool_start(green_pool_t *pool, green_fn fn, void *arg, green_fn user_fn, boo
 
 int green_pool_spawn(green_pool_t *pool, green_fn fn, void *arg)
 {
+	trace_enter(PARK_PC, PARK_POOL, (uintptr_t)pool);
 	return fn ? pool_start(pool, fn, arg, fn, true, PARK_PC) : -EINVAL;
 }
 
@@ -195,6 +198,7 @@ static int pool_wait(green_pool_t *pool, void *pc)
 
 int green_pool_waitall(green_pool_t *pool)
 {
+	trace_enter(PARK_PC, PARK_POOL, (uintptr_t)pool);
 	return pool_wait(pool, PARK_PC);
 }
 
@@ -203,6 +207,7 @@ void green_pool_delete(green_pool_t *pool)
 	struct green_shield shield;
 	if (!pool)
 		return;
+	trace_enter(PARK_PC, PARK_POOL, (uintptr_t)pool);
 	if (is_member(pool, park_self())) {
 		spin_lock(&pool->lock);
 		pool->orphaned = true; /* the caller still runs in it */
@@ -211,7 +216,7 @@ void green_pool_delete(green_pool_t *pool)
 	}
 	green_shield_begin(&shield);
 	while (pool_wait(pool, PARK_PC) == -ENOMEM)
-		green_yield();
+		thread_yield(PARK_PC);
 	green_shield_end(&shield);
 	pool_free(pool);
 }

@@ -11,6 +11,7 @@
 #include "hibernate.h"
 #include "io_buffer.h"
 #include "io_op.h"
+#include "noswitch.h"
 #include "offload.h"
 #include "options.h"
 #include "scheduler.h"
@@ -229,6 +230,7 @@ static void counts_reset(void)
 	atomic_store_explicit(&rt.spawned_before, sched_spawned(), memory_order_relaxed);
 	atomic_store_explicit(&rt.alive_peak, 0, memory_order_relaxed);
 	atomic_store_explicit(&rt.stuck, 0, memory_order_relaxed);
+	noswitch_reset();
 	for (unsigned i = 0; i < rt.workers_count; i++) {
 		struct worker *w = worker_at(i);
 		atomic_store_explicit(&w->switches, 0, memory_order_relaxed);
@@ -256,6 +258,7 @@ static int init_locked(const struct green_options *options)
 	atomic_store_explicit(&rt.spawned_outside, 0, memory_order_relaxed);
 	atomic_store_explicit(&rt.alive_exact, 0, memory_order_relaxed);
 	switch_area_size();
+	trace_init();
 	if ((r = init_memory()) < 0)
 		return r;
 	if ((r = engine_choose()) < 0)

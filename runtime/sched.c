@@ -14,6 +14,7 @@
 #include "runtime.h"
 #include "sanitizer.h"
 #include "sweep.h"
+#include "trace.h"
 
 #include <errno.h>
 
@@ -117,6 +118,7 @@ void sched_ready(struct gt *gt)
 		return;
 	struct worker *target = worker_at(atomic_load_explicit(&gt->worker, memory_order_relaxed));
 
+	trace_woken(w, gt);
 	atomic_store_explicit(&gt->state, GT_READY, memory_order_relaxed);
 	if (gt_kind(gt) & GT_KIND_MIGRATABLE) {
 		if (w)

@@ -11,6 +11,7 @@
  * (Locking all, then queueing in all, is the scheme of Go's runtime/select.go.)
  */
 #include "channel.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -229,6 +230,8 @@ int green_select(struct green_select *cases, int n, bool dont_wait)
 {
 	uint16_t small[CASES_SMALL], *large = NULL;
 	struct selection s = { .cases = cases, .n = n, .self = park_self(), .order = small };
+	if (!dont_wait)
+		trace_enter(PARK_PC, PARK_SELECT, (uintptr_t)cases);
 	if (n < 0 || n > CASES_MAX)
 		return -EINVAL;
 	if (n > CASES_SMALL) {

@@ -3,6 +3,7 @@
  * green_sem: a post goes straight to the first waiter, or else is counted.
  * So there is a value only while nobody waits, and nobody is passed over.
  */
+#include "trace.h"
 #include "waiter.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 int green_sem_wait(green_sem_t *sem)
 {
 	struct gt *self = waiter_self_any();
+	trace_enter(PARK_PC, PARK_SEM, (uintptr_t)sem);
 	spin_lock(spin_of(&sem->lock));
 	if (unlikely(!sem->value))
 		return wait_in(spin_of(&sem->lock), &sem->waiters, self, PARK_SEM, sem, PARK_PC);

@@ -15,8 +15,10 @@
  * Records of connections are linked either in `live` or, once told to end, in
  * `told`; the lock guards these lists, the list of acceptors and `stopping`.
  */
+#include "behalf.h"
 #include "io_socket.h"
 #include "runtime.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -479,15 +481,15 @@ static struct green_serve *serve_new(int fd, green_serve_fn handler, void *arg,
 }
 
 /* The caller of green_serve() was cancelled: so is everybody else. */
-static void end_all(struct green_serve *s)
+static void end_all(struct green_serve *s, void *pc)
 {
 	struct green_shield shield;
 
 	stop_accepting(s);
 	cancel_handlers(s);
 	green_shield_begin(&shield);
-	while (green_wg_wait(&s->running) < 0)
-		green_yield(); /* not shielded for want of memory */
+	while (wg_wait(&s->running, pc) < 0)
+		thread_yield(pc); /* not shielded for want of memory */
 	green_shield_end(&shield);
 }
 
@@ -499,6 +501,7 @@ int green_serve(int fd, green_serve_fn handler, void *arg,
 
 	if (!gt_self())
 		return -EPERM;
+	trace_enter(pc, PARK_IO, (uint64_t)(int64_t)fd);
 	if (!handler || (options && options->stack_size > STACK_SIZE_MAX))
 		return -EINVAL;
 	int r = check_listener(fd, &internet);
@@ -510,9 +513,9 @@ int green_serve(int fd, green_serve_fn handler, void *arg,
 	s->nodelay = internet && !(options && options->no_nodelay);
 	r = start_acceptors(s, acceptors_for(fd), pc);
 	if (r == 0) {
-		r = green_wg_wait(&s->running);
+		r = wg_wait(&s->running, pc);
 		if (r < 0)
-			end_all(s);
+			end_all(s, pc);
 		else
 			r = atomic_load_explicit(&s->error, memory_order_relaxed);
 	}
@@ -524,7 +527,9 @@ int green_serve_stop(struct green_serve *s, int64_t drain_ns)
 {
 	struct green_deadline scope;
 	green_t self = green_self();
+	void *pc = PARK_PC;
 
+	trace_enter(pc, PARK_WG, (uintptr_t)s);
 	serve_ref(s);
 	stop_accepting(s);
 	if (self != GREEN_NONE && is_handler(s, self)) {
@@ -532,11 +537,11 @@ int green_serve_stop(struct green_serve *s, int64_t drain_ns)
 		return -EDEADLK; /* it cannot wait for itself */
 	}
 	green_deadline_begin(&scope, drain_ns);
-	int r = green_wg_wait(&s->running);
+	int r = wg_wait(&s->running, pc);
 	bool late = green_deadline_end(&scope);
 	if (r == -ETIMEDOUT && late) {
 		cancel_handlers(s);
-		int wait = green_wg_wait(&s->running);
+		int wait = wg_wait(&s->running, pc);
 		if (wait < 0)
 			r = wait;
 	}

@@ -15,6 +15,7 @@
 #include "serial.h"
 #include "runtime.h"
 #include "sweep.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <string.h>
@@ -243,6 +244,8 @@ int sched_spawn(const struct spawn *s, green_t *thread)
 		*thread = gen | gt_index(gt);
 	/* Release: a holder of the handle sees the descriptor filled. */
 	atomic_store_explicit(&gt->id, gen | flags, memory_order_release);
+	if (trace_wants(spawn))
+		trace_spawn(gt, s->pc);
 	struct green_serial *serial = attr ? attr->serial : NULL;
 	sched_start(gt, serial ? (int)serial_worker(serial) : s->worker, serial || s->pinned);
 	return 0;
@@ -340,6 +343,8 @@ static struct gt *spawn_ended(struct gt *self, void *result)
 	unsigned class = self->stack_class;
 
 	self->arg = result;
+	if (trace_wants(exit))
+		probe_exit(gt_handle(self), result);
 	if (self->ext && self->ext->serial) {
 		serial_leave(self->ext->serial);
 		self->ext->serial = NULL;

@@ -21,6 +21,7 @@
  *   to it.
  */
 #include "scheduler.h"
+#include "trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +143,8 @@ struct gt *steal_any(struct worker *w)
 			if (!gt)
 				continue;
 			note_theft(w, victim);
+			if (trace_wants(steal))
+				probe_steal(gt_handle(gt), victim->id, w->id);
 			if (gt->stack == STACK_NONE && sched_prepare(w, gt) < 0)
 				return NULL;
 			return gt;

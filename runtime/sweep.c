@@ -7,6 +7,7 @@
 #include "hibernate.h"
 #include "park.h"
 #include "scheduler.h"
+#include "trace.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -139,6 +140,8 @@ void sweep_rouse(struct gt *gt)
 	if (stack_rouse(gt->stack) < 0)
 		fatal("no memory to bring back the stack of a green thread",
 		      "give the process more memory, or do not hibernate (GREEN_HIBERNATE_MS=0)");
+	if (trace_wants(restore))
+		probe_restore(gt_handle(gt), gt->sp, stack_top(gt->stack));
 	/* Nobody else changes it now: the wait has been claimed. */
 	atomic_fetch_and_explicit(&gt->park, ~(uint64_t)PARK_ASLEEP, memory_order_relaxed);
 }
@@ -166,10 +169,12 @@ static uint32_t tag_of(const struct gt *gt, uint64_t word)
 
 static bool has_waited(const struct gt *gt, uint64_t word, const struct pass *pass)
 {
-	int64_t parked = pass->now - atomic_load_explicit(&gt->since_ns, memory_order_relaxed);
+	int64_t since = atomic_load_explicit(&gt->since_ns, memory_order_relaxed);
 	int64_t patience = patience_of(gt);
 
-	return may_sleep(word) && patience != GREEN_FOREVER && parked >= patience / pass->hurry;
+	/* < 0: it has been woken since, and the compare-and-swap would fail. */
+	return may_sleep(word) && patience != GREEN_FOREVER && since >= 0 &&
+	       pass->now - since >= patience / pass->hurry;
 }
 
 /* Steps 1 and 2 of sweep.h.  On success nobody runs on the stack, or will before
@@ -215,6 +220,10 @@ static void sweep_chunk(const struct pass *pass)
 	}
 	if (n)
 		stacks_hibernate(sleepers, n);
+	for (unsigned i = 0; trace_wants(hibernate) && i < n; i++)
+		if (stack_is_hibernated(sleepers[i].stack))
+			probe_hibernate(gt_handle(gt_at(stack_owner(sleepers[i].stack))),
+			                sleepers[i].sp, stack_top(sleepers[i].stack));
 	hibernate_unlock();
 }
 

@@ -4,6 +4,8 @@
  */
 #include "scheduler.h"
 #include "runtime.h"
+#include "behalf.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <string.h>
@@ -96,6 +98,7 @@ int green_join(green_t thread, void **result)
 	void *pc = PARK_PC;
 	struct gt *gt = gt_lookup(thread);
 
+	trace_enter(pc, PARK_JOIN, thread);
 	if (!gt)
 		return -ESRCH;
 	struct gt *self = park_self();
@@ -135,25 +138,50 @@ int green_detach(green_t thread)
 
 /* ---- yield and sleep ------------------------------------------------------ */
 
-int green_yield(void)
+static inline int yield_plainly(struct worker *w)
 {
-	struct worker *w = worker_self();
-
-	if (unlikely(!w)) {
-		sys0(SYS_sched_yield);
-		return 0;
-	}
 	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
+
 	sched_yield_self(w, self);
 	return park_check(self);
 }
 
-int green_sleep(int64_t duration_ns)
+static never_inline int yield_traced(struct worker *w, void *pc)
 {
-	void *pc = PARK_PC;
+	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
 
+	trace_yield(w, self, pc);
+	return park_check(self);
+}
+
+static int yield_os_thread(void)
+{
+	sys0(SYS_sched_yield);
+	return 0;
+}
+
+int thread_yield(void *pc)
+{
+	struct worker *w = worker_self();
+
+	return w ? yield_traced(w, pc) : yield_os_thread();
+}
+
+int green_yield(void)
+{
+	struct worker *w = worker_self();
+
+	if (unlikely(!w))
+		return yield_os_thread();
+	if (unlikely(trace_observed()))
+		return yield_traced(w, PARK_PC);
+	return yield_plainly(w);
+}
+
+int thread_sleep(int64_t duration_ns, void *pc)
+{
 	if (duration_ns <= 0)
-		return green_yield();
+		return thread_yield(pc);
 	struct gt *self = park_self();
 	if (!self)
 		return -ENOMEM;
@@ -167,6 +195,13 @@ int green_sleep(int64_t duration_ns)
 	struct park_ticket ticket = park_begin(self, PARK_SLEEP, NULL, pc);
 	enum wake_reason reason = park_commit(ticket, 0, until);
 	return reason == WAKE_TIMEOUT && !scope_first ? 0 : park_error(reason);
+}
+
+int green_sleep(int64_t duration_ns)
+{
+	if (duration_ns > 0)
+		trace_enter(PARK_PC, PARK_SLEEP, (uint64_t)duration_ns);
+	return thread_sleep(duration_ns, PARK_PC);
 }
 
 /* ---- identity ------------------------------------------------------------- */

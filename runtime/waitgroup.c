@@ -6,6 +6,8 @@
  * that finds zero takes the lock, so that it comes after the unlock of the one
  * who made it zero.
  */
+#include "behalf.h"
+#include "trace.h"
 #include "waiter.h"
 
 #include <errno.h>
@@ -33,12 +35,18 @@ int green_wg_done(green_wg_t *wg)
 	return green_wg_add(wg, -1);
 }
 
-int green_wg_wait(green_wg_t *wg)
+int wg_wait(green_wg_t *wg, void *pc)
 {
 	struct gt *self = waiter_self_any();
 	spin_lock(spin_of(&wg->lock));
 	if (wg->count)
-		return wait_in(spin_of(&wg->lock), &wg->waiters, self, PARK_WG, wg, PARK_PC);
+		return wait_in(spin_of(&wg->lock), &wg->waiters, self, PARK_WG, wg, pc);
 	spin_unlock(spin_of(&wg->lock));
 	return 0;
+}
+
+int green_wg_wait(green_wg_t *wg)
+{
+	trace_enter(PARK_PC, PARK_WG, (uintptr_t)wg);
+	return wg_wait(wg, PARK_PC);
 }

@@ -17,6 +17,7 @@
 #include "ring.h"
 #include "spin.h"
 #include "timer.h"
+#include "trace.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -83,9 +84,11 @@ struct worker {
 	uint16_t tier_end[4];
 	_Atomic uint64_t spawned, ended; /* green threads, by this worker */
 
+	cache_aligned struct trace_worker trace;
+
 	/* Owner and thieves. */
-	struct deque fresh; /* never-run threads */
-	struct ring shared; /* migratable threads */
+	cache_aligned struct deque fresh; /* never-run threads */
+	struct ring shared;               /* migratable threads */
 	struct timers timers;
 
 	/* Written by others. */
