@@ -4,6 +4,7 @@
  */
 #include "fatal.h"
 #include "fdtab.h"
+#include "flight.h"
 #include "symbol.h"
 #include "worker.h"
 
@@ -67,10 +68,11 @@ static _Noreturn void finish(struct report *r, const char *remedy)
 	report_str(r, "\n");
 	symbols_begin(&symbols);
 	report_caller(r, &symbols);
-	symbols_end(&symbols);
 	report_str(r, "  remedy: ");
 	report_str(r, remedy);
 	report_str(r, "\n");
+	flight_report(r, &symbols, worker_self(), FLIGHT_LINES);
+	symbols_end(&symbols);
 	report_end(r);
 	abort();
 }

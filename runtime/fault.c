@@ -3,7 +3,9 @@
  * The handler of SIGSEGV and SIGBUS, and the stacks it runs on.
  */
 #include "fault.h"
+#include "flight.h"
 #include "overflow.h"
+#include "symbol.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -62,6 +64,23 @@ static void set_mask(int sig, const struct sigaction *action, const void *contex
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
 }
 
+/* The signal ends the process: what this worker did before, if it was asked for. */
+static void report_crash(int sig)
+{
+	struct symbols symbols;
+	struct report r;
+
+	if (!debug_has("flight") || !worker_self())
+		return;
+	report_begin(&r, 2);
+	symbols_begin(&symbols);
+	report_str(&r, sig == SIGBUS ? "libgreen: killed by SIGBUS\n"
+	                             : "libgreen: killed by SIGSEGV\n");
+	flight_report(&r, &symbols, worker_self(), FLIGHT_LINES);
+	symbols_end(&symbols);
+	report_end(&r);
+}
+
 /* Does what the kernel would have done had the handler not been there.  One
  * difference remains: a handler without SA_ONSTACK runs on the alternate stack
  * too. */
@@ -75,6 +94,7 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
 		/* A fault happens again when the handler returns, and a fault
 		 * cannot be ignored. */
+		report_crash(sig);
 		set_default(sig);
 		if (is_sent)
 			send_again(sig, info);

@@ -5,6 +5,7 @@
  */
 #include "noswitch.h"
 #include "fatal.h"
+#include "flight.h"
 #include "symbol.h"
 #include "trace.h"
 #include "worker.h"
@@ -89,6 +90,8 @@ static void tell(const struct gt *self, const void *begun, const void *pc, enum 
 	report_str(&r, ", in the section begun at ");
 	symbol_report(&symbols, &r, begun, true);
 	report_str(&r, "\n");
+	if (rt.options.noswitch == GREEN_NOSWITCH_ABORT)
+		flight_report(&r, &symbols, worker_self(), FLIGHT_LINES);
 	symbols_end(&symbols);
 	report_end(&r);
 }

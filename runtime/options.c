@@ -15,7 +15,7 @@
 
 static char error_text[512];
 
-static const char *const debug_names[] = { "engine", "stuck" };
+static const char *const debug_names[] = { "engine", "stuck", "flight" };
 #define DEBUG_COUNT (sizeof(debug_names) / sizeof(debug_names[0]))
 #define DEBUG_ALL ((1u << DEBUG_COUNT) - 1)
 static unsigned debug_topics; /* a bit for each; written before any worker exists */
@@ -123,8 +123,8 @@ static int env_debug(void)
 		size_t n = strcspn(text, ",");
 		unsigned bits = debug_bits(text, n);
 		if (!bits) {
-			error_set("GREEN_DEBUG: unknown topic '%.*s': expected engine, stuck or "
-			          "all, separated by commas",
+			error_set("GREEN_DEBUG: unknown topic '%.*s': expected engine, stuck, "
+			          "flight or all, separated by commas",
 			          (int)(n < 60 ? n : 60), text);
 			return -EINVAL;
 		}

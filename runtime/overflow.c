@@ -5,6 +5,7 @@
 #include "overflow.h"
 #include "arch/regs.h"
 #include "fatal.h"
+#include "flight.h"
 #include "symbol.h"
 #include "worker.h"
 
@@ -174,8 +175,9 @@ enum overflow_kind overflow_report(const siginfo_t *info, const void *context)
 	symbols_begin(&symbols);
 	report_who(&r, &symbols, &o, kind);
 	report_callers(&r, &symbols, &o);
-	symbols_end(&symbols);
 	report_remedy(&r, &o);
+	flight_report(&r, &symbols, w, FLIGHT_LINES);
+	symbols_end(&symbols);
 	report_end(&r);
 	return kind;
 }

@@ -133,3 +133,13 @@ void report_since(struct report *r, int64_t ns)
 	put_digits(r, ms % 1000, 10, 3);
 	report_str(r, " s");
 }
+
+void report_us(struct report *r, int64_t ns)
+{
+	uint64_t us = ns > 0 ? ((uint64_t)ns + 500) / 1000 : 0;
+
+	put_digits(r, us / 1000, 10, 1);
+	put(r, '.');
+	put_digits(r, us % 1000, 10, 3);
+	report_str(r, " ms");
+}

@@ -31,5 +31,6 @@ void report_handle(struct report *r, uint64_t handle);
 void report_hex(struct report *r, const void *address);
 void report_kib(struct report *r, size_t bytes); /* "64 KiB", "58.9 KiB", "1 MiB" */
 void report_since(struct report *r, int64_t ns); /* "1.234 s" */
+void report_us(struct report *r, int64_t ns);    /* "1.234 ms", "1234.567 ms" */
 
 #endif

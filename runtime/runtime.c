@@ -8,6 +8,7 @@
 #include "fault.h"
 #include "fdtab.h"
 #include "feature.h"
+#include "flight.h"
 #include "hibernate.h"
 #include "io_buffer.h"
 #include "io_op.h"
@@ -49,6 +50,7 @@ static void worker_free(struct worker *w)
 		at = atomic_exchange_explicit(&gt_at(at - 1)->attn, 0, memory_order_relaxed);
 	deque_destroy(&w->fresh);
 	timers_destroy(&w->timers);
+	trace_worker_free(w);
 	sys_unmap(w, worker_bytes());
 }
 
@@ -267,11 +269,17 @@ static int init_locked(const struct green_options *options)
 		goto no_engine;
 	if ((r = fault_init()) < 0)
 		goto no_fault;
+	if ((r = flight_signal_start()) < 0) {
+		error_set("flight_signal: signal %d cannot be handled", rt.options.flight_signal);
+		goto no_signal;
+	}
 	counts_reset();
 	engine_report();
 	rt.options.features = NULL; /* was the caller's memory */
 	atomic_store_explicit(&rt.state, RUNTIME_READY, memory_order_release);
 	return 0;
+no_signal:
+	fault_fini();
 no_fault:
 	workers_free();
 no_engine:
@@ -312,6 +320,7 @@ int green_fini(void)
 		while (atomic_load_explicit(&rt.visitors, memory_order_acquire))
 			sys0(SYS_sched_yield);
 		offload_stop();
+		flight_signal_stop();
 		fault_fini();
 		workers_free();
 		stacks_fini();

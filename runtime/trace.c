@@ -438,16 +438,31 @@ void trace_entered(void *pc, enum park_why why, uint64_t object)
 
 /* ---- a worker's life ------------------------------------------------------------ */
 
+static size_t ring_bytes(void)
+{
+	return trace_info.ring * sizeof(struct trace_record) + SEEN * sizeof(uint64_t);
+}
+
+/* The memory of an earlier run does: it is kept as long as the worker is, for a
+ * report may be reading it. */
+static void make_ring(struct worker *w)
+{
+	struct trace_worker *t = &w->trace;
+	long error;
+
+	if (!t->records)
+		t->records = sys_map(ring_bytes(), 0, &error);
+	if (!t->records)
+		return;
+	sys_name(t->records, ring_bytes(), "green: records");
+	t->seen = (uint64_t *)(t->records + trace_info.ring);
+}
+
 void trace_worker_start(struct worker *w)
 {
 	struct trace_worker *t = &w->trace;
-	size_t size = trace_info.ring * sizeof(struct trace_record) + SEEN * sizeof(*t->seen);
-	long error;
 
-	t->records = sys_map(size, 0, &error);
-	t->seen = t->records ? (uint64_t *)(t->records + trace_info.ring) : NULL;
-	if (t->records)
-		sys_name(t->records, size, "green: records");
+	make_ring(w);
 	atomic_store_explicit(&t->head, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->flushed, 0, memory_order_relaxed);
 	t->clock_at = TRACE_STALE;
@@ -459,15 +474,13 @@ void trace_worker_start(struct worker *w)
 
 void trace_worker_stop(struct worker *w)
 {
-	struct trace_worker *t = &w->trace;
-
-	if (trace_wants_hot(flush) && has_pending(t))
+	if (trace_wants_hot(flush) && has_pending(&w->trace))
 		hand_on(w, trace_now());
 	if (trace_wants(worker_stop))
 		probe_worker_stop(w->id, (uint64_t)w->tid, w);
-	if (t->records)
-		sys_unmap(t->records,
-		          trace_info.ring * sizeof(struct trace_record) + SEEN * sizeof(*t->seen));
-	t->records = NULL;
-	t->seen = NULL;
+}
+
+void trace_worker_free(struct worker *w)
+{
+	sys_unmap(w->trace.records, ring_bytes());
 }

@@ -115,6 +115,7 @@ void trace_yield(struct worker *w, struct gt *self, void *pc);
 /* Before it runs.  Without memory it records nothing. */
 void trace_worker_start(struct worker *w);
 void trace_worker_stop(struct worker *w);
+void trace_worker_free(struct worker *w); /* its memory */
 
 /* It looks around: hands on what has lain for 10 ms. */
 void trace_tick(struct worker *w, int64_t now);
