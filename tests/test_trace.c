@@ -217,7 +217,7 @@ static struct {
 	green_t other;
 } pair;
 
-__attribute__((noinline)) static void wait_here(green_sem_t *sem)
+never_inline static void wait_here(green_sem_t *sem)
 {
 	CHECK_EQ(green_sem_wait(sem), 0);
 	__asm__ volatile("" : : : "memory"); /* no tail call */
@@ -431,7 +431,7 @@ static void *write_late(void *arg)
 	return arg;
 }
 
-__attribute__((noinline)) static void read_here(int fd)
+never_inline static void read_here(int fd)
 {
 	char c;
 
