@@ -71,7 +71,7 @@ static _Noreturn void finish(struct report *r, const char *remedy)
 	report_str(r, "  remedy: ");
 	report_str(r, remedy);
 	report_str(r, "\n");
-	flight_report(r, &symbols, worker_self(), FLIGHT_LINES);
+	flight_report(r, &symbols, worker_self());
 	symbols_end(&symbols);
 	report_end(r);
 	abort();

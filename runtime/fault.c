@@ -76,7 +76,7 @@ static void report_crash(int sig)
 	symbols_begin(&symbols);
 	report_str(&r, sig == SIGBUS ? "libgreen: killed by SIGBUS\n"
 	                             : "libgreen: killed by SIGSEGV\n");
-	flight_report(&r, &symbols, worker_self(), FLIGHT_LINES);
+	flight_report(&r, &symbols, worker_self());
 	symbols_end(&symbols);
 	report_end(&r);
 }

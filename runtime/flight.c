@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define BLOCK 64 /* records copied at once */
+#define LINES 16 /* in reports about something else */
 
 /* Not instrumented: the owner writes meanwhile. */
 #define RACY __attribute__((no_sanitize("thread"), noinline))
@@ -126,7 +127,8 @@ static void put_record(const struct writer *w, const struct trace_record *r)
 	put(w, "\n");
 }
 
-static void put_worker(const struct writer *writer, const struct worker *w, size_t most)
+static void put_worker(const struct writer *writer, const struct worker *w, size_t most,
+                       const char *prefix)
 {
 	const struct trace_worker *t = &w->trace;
 	uint64_t head = atomic_load_explicit(&t->head, memory_order_acquire);
@@ -135,7 +137,8 @@ static void put_worker(const struct writer *writer, const struct worker *w, size
 
 	if (kept > most)
 		kept = most;
-	put(writer, "libgreen: flight recorder of worker ");
+	put(writer, prefix);
+	put(writer, "flight recorder of worker ");
 	report_number(writer->out, w->id);
 	put(writer, " (OS thread ");
 	report_number(writer->out, w->tid);
@@ -153,14 +156,20 @@ static void put_worker(const struct writer *writer, const struct worker *w, size
 
 /* ---- whole reports -------------------------------------------------------------- */
 
-void flight_report(struct report *r, struct symbols *s, const struct worker *w, size_t most)
+static void report_some(struct report *r, struct symbols *s, const struct worker *w, size_t most,
+                        const char *prefix)
 {
 	struct writer writer = { .out = r, .symbols = s };
 
 	if (!w || !trace_keeping || !w->trace.records)
 		return;
 	writer.line = trace_line();
-	put_worker(&writer, w, most);
+	put_worker(&writer, w, most, prefix);
+}
+
+void flight_report(struct report *r, struct symbols *s, const struct worker *w)
+{
+	report_some(r, s, w, LINES, "  ");
 }
 
 int green_flight_dump(int fd)
@@ -174,7 +183,7 @@ int green_flight_dump(int fd)
 	report_begin(&r, fd);
 	symbols_begin(&symbols);
 	for (unsigned i = 0; i < rt.workers_count; i++)
-		flight_report(&r, &symbols, worker_at(i), SIZE_MAX);
+		report_some(&r, &symbols, worker_at(i), SIZE_MAX, "libgreen: ");
 	symbols_end(&symbols);
 	return report_end(&r);
 }

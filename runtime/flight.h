@@ -5,17 +5,13 @@
 #ifndef FLIGHT_H
 #define FLIGHT_H
 
-#include <stddef.h>
-
 struct report;
 struct symbols;
 struct worker;
 
-#define FLIGHT_LINES 16 /* in reports about something else */
-
-/* Writes up to `most` of the last records of w (NULL: of no worker).  Usable in signal
- * handlers. */
-void flight_report(struct report *r, struct symbols *s, const struct worker *w, size_t most);
+/* Part of a report about something else: the last few records of w, which may be NULL.
+ * Usable in signal handlers. */
+void flight_report(struct report *r, struct symbols *s, const struct worker *w);
 
 /* The signal that the options ask for.  0, -EINVAL or another -errno. */
 int flight_signal_start(void);

@@ -11,6 +11,7 @@
 #include "offload.h"
 #include "runtime.h"
 #include "scheduler.h"
+#include "stall.h"
 #include "sweep.h"
 #include "trace.h"
 
@@ -41,45 +42,15 @@ static struct {
 
 /* ---- stuck workers -------------------------------------------------------- */
 
-/* The started threads that wait for this worker, by name, the first few. */
-static void report_waiting(const struct worker *w)
+static void report_stuck(struct worker *w, int64_t for_ns)
 {
-	char line[160], name[64];
-	unsigned shown = 0;
-
-	for (uint32_t i = 1; i < gt_high() && shown < 8; i++) {
-		struct gt *gt = gt_at(i);
-		if (atomic_load_explicit(&gt->state, memory_order_relaxed) != GT_READY ||
-		    atomic_load_explicit(&gt->worker, memory_order_relaxed) != w->id)
-			continue;
-		gt_name(gt, name, sizeof(name));
-		snprintf(line, sizeof(line), "libgreen:   waiting for worker %u: %llu (%s)\n",
-		         w->id, (unsigned long long)gt_handle(gt), name);
-		sys3(SYS_write, 2, line, strlen(line));
-		shown++;
-	}
-}
-
-static void report_stuck(const struct worker *w, int64_t for_ns)
-{
-	char line[256], name[64] = "?";
 	struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
 
 	atomic_fetch_add_explicit(&rt.stuck, 1, memory_order_relaxed);
 	if (trace_wants(stuck))
 		probe_stuck(w, gt ? gt_handle(gt) : GREEN_NONE, for_ns);
-	if (!debug_has("stuck"))
-		return;
-	if (gt)
-		gt_name(gt, name, sizeof(name));
-	snprintf(
-		line, sizeof(line),
-		"libgreen: worker %u is stuck: it has been running green thread %llu (%s) for %lld "
-		"ms without a switch\n",
-		w->id, gt ? (unsigned long long)gt_handle(gt) : 0, name,
-		(long long)(for_ns / 1000000));
-	sys3(SYS_write, 2, line, strlen(line));
-	report_waiting(w);
+	if (debug_has("stuck"))
+		stall_report(w, for_ns);
 }
 
 static bool stealable(struct worker *w)

@@ -91,7 +91,7 @@ static void tell(const struct gt *self, const void *begun, const void *pc, enum 
 	symbol_report(&symbols, &r, begun, true);
 	report_str(&r, "\n");
 	if (rt.options.noswitch == GREEN_NOSWITCH_ABORT)
-		flight_report(&r, &symbols, worker_self(), FLIGHT_LINES);
+		flight_report(&r, &symbols, worker_self());
 	symbols_end(&symbols);
 	report_end(&r);
 }

@@ -6,6 +6,7 @@
 #include "arch/regs.h"
 #include "fatal.h"
 #include "flight.h"
+#include "frames.h"
 #include "symbol.h"
 #include "worker.h"
 
@@ -22,9 +23,6 @@
 #define OVERFLOW_FAR ((uintptr_t)64 << 20)
 #define OVERFLOW_LINES 16 /* of the backtrace */
 #define OVERFLOW_FRAMES_MAX 100000
-
-/* A frame pointer of code without frame pointers may be any address. */
-#define NO_ASAN __attribute__((no_sanitize("address"), noinline))
 
 struct overflow {
 	struct gt *gt;
@@ -86,21 +84,6 @@ static void report_who(struct report *r, struct symbols *s, const struct overflo
 	report_str(r, "\n");
 }
 
-/* The return address above a frame pointer that lies in the stack, 0 if it
- * does not; *fp becomes the caller's.  Frames lie above one another. */
-NO_ASAN static uintptr_t up(const struct overflow *o, uintptr_t *fp)
-{
-	const uintptr_t *frame = (const uintptr_t *)*fp;
-
-	if (!*fp || *fp < o->bottom || *fp > o->top - 2 * sizeof(*frame) || *fp % sizeof(*frame))
-		return 0;
-	if (frame[0] <= *fp)
-		*fp = 0; /* the outermost, or code without frame pointers */
-	else
-		*fp = frame[0];
-	return frame[1];
-}
-
 static void report_frame(struct report *r, struct symbols *s, uintptr_t pc, unsigned times)
 {
 	report_str(r, "  called by ");
@@ -116,11 +99,12 @@ static void report_frame(struct report *r, struct symbols *s, uintptr_t pc, unsi
 /* By frame pointers; a call that repeats itself takes one line. */
 static void report_callers(struct report *r, struct symbols *s, const struct overflow *o)
 {
-	uintptr_t fp = o->regs.fp, last = up(o, &fp);
+	struct bounds bounds = { o->bottom, o->top };
+	uintptr_t fp = o->regs.fp, last = frames_up(&bounds, &fp);
 	unsigned times = 1, lines = 0;
 
 	for (unsigned n = 0; last && n < OVERFLOW_FRAMES_MAX; n++) {
-		uintptr_t pc = up(o, &fp);
+		uintptr_t pc = frames_up(&bounds, &fp);
 		if (pc == last) {
 			times++;
 			continue;
@@ -176,7 +160,7 @@ enum overflow_kind overflow_report(const siginfo_t *info, const void *context)
 	report_who(&r, &symbols, &o, kind);
 	report_callers(&r, &symbols, &o);
 	report_remedy(&r, &o);
-	flight_report(&r, &symbols, w, FLIGHT_LINES);
+	flight_report(&r, &symbols, w);
 	symbols_end(&symbols);
 	report_end(&r);
 	return kind;

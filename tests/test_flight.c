@@ -50,7 +50,7 @@ static void end_it(green_t t)
 
 static void check_text(const char *text)
 {
-	CHECK_HAS(text, "libgreen: flight recorder of worker 0 (OS thread ");
+	CHECK_HAS(text, "flight recorder of worker 0 (OS thread ");
 	CHECK_HAS(text, " ago green thread ");
 	CHECK_HAS(text, "\"taker\" went on after ");
 	CHECK_HAS(text, " of semaphore (ready for ");

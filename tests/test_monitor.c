@@ -7,6 +7,8 @@
 
 #include "worker.h"
 
+#include <fcntl.h>
+
 /* The green threads under test wait on atomics: a computing thread ends when the
  * test says so, not after a time. */
 static struct {
@@ -220,6 +222,81 @@ TEST(stuck_worker_is_reported_by_name)
 	CHECK_HAS(text, "stuck");
 	CHECK_HAS(text, "greedy");
 	CHECK_HAS(text, "patience");
+}
+
+/* ---- where it is stuck --------------------------------------------------------- */
+
+static int nap_ends[2];
+
+/* Of the test's own: libc's read() may be anything. */
+never_inline static void naps(void)
+{
+	char c;
+
+	CHECK_EQ(syscall(SYS_read, nap_ends[0], &c, 1), 1);
+	__asm__ volatile("" : : : "memory");
+}
+
+static void *takes_a_nap(void *arg)
+{
+	naps();
+	return arg;
+}
+
+/* Runs fn on one worker until the report about it has been written. */
+static void *be_reported(void *fn)
+{
+	struct green_attr attr = { .name = "sl\033eepy" };
+	green_t t = start_with(&attr, (green_fn)fn, NULL);
+
+	WAIT_FOR(lseek(STDERR_FILENO, 0, SEEK_END) > 0);
+	atomic_store(&hog.enough, true);
+	REQUIRE_EQ(write(nap_ends[1], "x", 1), 1);
+	join_green(t);
+	return NULL;
+}
+
+static void *be_reported_elsewhere(void *fn)
+{
+	struct green_attr attr = { .migratable = true };
+
+	return join_green(start_with(&attr, be_reported, fn));
+}
+
+static const char *report_about(green_fn fn)
+{
+	struct green_options two = { .workers = 2, .stuck_ns = GREEN_MS(20) };
+
+	setenv("GREEN_DEBUG", "stuck", 1);
+	use_fresh_hog();
+	REQUIRE_EQ(pipe2(nap_ends, O_CLOEXEC), 0);
+	capture_begin();
+	CHECK_EQ(run_green_with(&two, be_reported_elsewhere, (void *)fn, NULL), 0);
+	return capture_end();
+}
+
+TEST(a_system_call_is_reported_with_its_callers)
+{
+	const char *text = report_about(takes_a_nap);
+
+	CHECK_HAS(text, " is stuck: it has been running green thread ");
+	CHECK_HAS(text, "\"sl\\x1beepy\" for ");
+	CHECK_HAS(text, " ms without a switch, now in system call 0\n");
+	CHECK_HAS(text, "libgreen:   called by naps+");
+	CHECK_HAS(text, "libgreen:   called by takes_a_nap+");
+	CHECK_HAS(text, "libgreen:   called by spawn_boot+");
+}
+
+TEST(a_computation_is_reported_with_its_callers)
+{
+#if defined(GREEN_TSAN)
+	SKIP("the thread sanitizer keeps signals back");
+#endif
+	const char *text = report_about(compute);
+
+	CHECK_HAS(text, " ms without a switch\n");
+	CHECK_HAS(text, "libgreen:   at compute+");
+	CHECK_HAS(text, "libgreen:   called by spawn_boot+");
 }
 
 TEST(silent_without_debug)

@@ -171,7 +171,7 @@ TEST(debug_topics)
 	CHECK_EQ(green_init(NULL), -EINVAL);
 	CHECK_HAS(green_error(), "GREEN_DEBUG");
 	CHECK_HAS(green_error(), "nonsense");
-	CHECK_HAS(green_error(), "engine, stuck or all");
+	CHECK_HAS(green_error(), "engine, stuck, flight or all");
 
 	static const struct {
 		const char *value;
