@@ -15,7 +15,8 @@
  *	  worker.trace.head     records written ever; the next goes to head % ring
  *	  worker.trace.flushed  of these handed to `flush` or passed over
  *	A reader from outside reads head, then records, then head again: those that the
- *	second head has come within one of overwriting (h2 - i >= ring) may be torn.
+ *	second head has come within one of overwriting (h2 - i >= ring) may be torn.  The
+ *	first records that a tracer is handed may be older than its coming.
  *
  * Clock
  *	Times are ticks: the time stamp counter, or nanoseconds of CLOCK_MONOTONIC where
@@ -39,8 +40,9 @@
  *	stack         THREAD, SITE, WHY, PC, SP, STACK_TOP
  *	                about to park or yield: the first time for this (SITE, WHY) since
  *	                somebody attached, and each TRACE_STACK_EVERY-th time
- *	                after it on this worker.  SP is that of the frame which PC lies in:
- *	                the bytes SP … STACK_TOP are all there
+ *	                after it on this worker.  SP is that of the frame which PC lies in,
+ *	                and the word at SP - 16 its frame pointer: the bytes from there to
+ *	                STACK_TOP are all there
  *	enter         THREAD, SITE, WHY, OBJECT
  *	                a call that may switch begins, whether it will or not.  OBJECT:
  *	                the descriptor for TRACE_IO and TRACE_CLOSE (-1: none, several), the
