@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #define ARENA_ALIGN ((size_t)2 << 20) /* one page-table page */
-#define ARENA_DUMP_MIN 64u            /* slots: core dumps grow by doubling from here */
+#define ARENA_DUMP_MIN 64u            /* slots: core dumps grow by an eighth, or this */
 
 struct arena arenas[STACK_CLASSES];
 unsigned arena_caches_max;
@@ -64,7 +64,7 @@ static int map_slots(struct arena *a, const struct arena_want *want)
 	}
 }
 
-/* What is known of each slot: free or not, guard, pins. */
+/* What is known of each slot: how it hibernates, free or not, guard, pins. */
 static int map_side(struct arena *a, bool valgrind)
 {
 	long error;
@@ -83,13 +83,15 @@ static int map_side(struct arena *a, bool valgrind)
 	sys_name(a->side_mapping, a->side_size, "green stack tables");
 	sys3(SYS_madvise, a->side_mapping, a->side_size, MADV_DONTDUMP); /* long, and no help */
 	char *p = a->side_mapping;
+	/* First: it is what core dumps do see, as far as slots are in use. */
+	a->sleep = (void *)p;
+	p += sleep_bytes;
 	slotmap_init(&a->map, p, a->slots);
 	a->settled = (void *)(p + map_bytes);
 	a->pins = (void *)(p + map_bytes + settled_bytes);
 	p += map_bytes + settled_bytes + pins_bytes;
-	a->sleep = (void *)p;
-	a->chunk_sleeps = (void *)(p + sleep_bytes);
-	a->checker_names = valgrind ? (void *)(p + sleep_bytes + chunks_bytes) : NULL;
+	a->chunk_sleeps = (void *)p;
+	a->checker_names = valgrind ? (void *)(p + chunks_bytes) : NULL;
 	return 0;
 }
 
@@ -130,6 +132,16 @@ void arena_unmap(struct arena *a)
 	sys_unmap(a->side_mapping, a->side_size);
 }
 
+static uint32_t dumpable_with(const struct arena *a, uint32_t old, uint32_t slot)
+{
+	uint64_t new = old;
+
+	while (new <= slot)
+		new += new / 8 < ARENA_DUMP_MIN ? ARENA_DUMP_MIN
+		                                : (new / 8 & ~(uint64_t)(ARENA_DUMP_MIN - 1));
+	return new < a->slots ? (uint32_t) new : a->slots;
+}
+
 void arena_dump_up_to(struct arena *a, uint32_t slot)
 {
 	uint32_t old = atomic_load_explicit(&a->dumpable, memory_order_relaxed);
@@ -138,11 +150,7 @@ void arena_dump_up_to(struct arena *a, uint32_t slot)
 	do {
 		if (likely(slot < old))
 			return;
-		new = old ? old : ARENA_DUMP_MIN;
-		while (new <= slot)
-			new *= 2;
-		if (new > a->slots)
-			new = a->slots;
+		new = dumpable_with(a, old, slot);
 		/* Relaxed: the winner advises the range alone, nobody waits for it. */
 	} while (!atomic_compare_exchange_weak_explicit(&a->dumpable, &old, new,
 	                                                memory_order_relaxed,
@@ -150,4 +158,6 @@ void arena_dump_up_to(struct arena *a, uint32_t slot)
 	/* From the mapping's start on, so that no VMA is left below slot 0. */
 	char *start = old ? arena_slot(a, old) : a->mapping;
 	sys3(SYS_madvise, start, arena_slot(a, new) - start, MADV_DODUMP);
+	sys3(SYS_madvise, a->side_mapping, (char *)&a->sleep[new] - (char *)a->side_mapping,
+	     MADV_DODUMP);
 }

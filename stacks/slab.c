@@ -12,9 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define UNIT ((size_t)8)
+#define UNIT SLAB_UNIT
 #define CLASSES (SLAB_BYTES_MAX / UNIT + 1) /* by number of units */
 #define UNITS_OF_BLOCK (SLAB_BLOCK / UNIT)
+#define DUMP_STEP 64u /* blocks, at least */
 #define BITMAP (SLAB_BLOCK / SLAB_BYTES_MIN / 64)
 
 struct block {
@@ -29,6 +30,7 @@ static struct {
 	char *base;           /* of block 0 */
 	size_t mapped;
 	uint32_t top, end;         /* blocks never used */
+	uint32_t dumpable;         /* blocks below it appear in core dumps */
 	uint32_t empty;            /* list of those below top that hold nothing */
 	uint32_t partial[CLASSES]; /* lists of those with free entries */
 	_Atomic size_t in_use;     /* blocks */
@@ -57,6 +59,8 @@ int slab_init(size_t bytes)
 	if (!memory)
 		return (int)error;
 	sys_name(memory, slab.mapped, "green hibernated stacks");
+	/* As in arena.c: a dump of all that is reserved would be as long. */
+	sys3(SYS_madvise, memory, slab.mapped, MADV_DONTDUMP);
 	slab.blocks = (struct block *)memory;
 	slab.top = 1;
 	return 0;
@@ -85,6 +89,18 @@ size_t slab_bytes(void)
 
 /* ---- taking ----------------------------------------------------------------- */
 
+/* Blocks below `top` and some more shall be part of core dumps: one VMA of them. */
+static void dump_up_to(uint32_t top)
+{
+	uint32_t old = slab.dumpable, step = old / 8 < DUMP_STEP ? DUMP_STEP : old / 8;
+
+	if (top <= old)
+		return;
+	slab.dumpable = slab.end - old < step ? slab.end : old + step;
+	sys3(SYS_madvise, slab.base + old * SLAB_BLOCK, (slab.dumpable - old) * SLAB_BLOCK,
+	     MADV_DODUMP);
+}
+
 /* A block of free entries of that size, at the head of its list; 0: no room. */
 static uint32_t add_block(size_t units)
 {
@@ -96,6 +112,7 @@ static uint32_t add_block(size_t units)
 		at = slab.top++;
 	else
 		return 0;
+	dump_up_to(slab.top);
 	struct block *b = &slab.blocks[at];
 	b->size = (uint16_t)(units * UNIT);
 	b->count = (uint16_t)(SLAB_BLOCK / b->size);

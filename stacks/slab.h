@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #define SLAB_BLOCK ((size_t)16384)
+#define SLAB_UNIT ((size_t)8)       /* entries are named by their place, in these */
 #define SLAB_BYTES_MIN ((size_t)32) /* smaller ones take as much */
 #define SLAB_BYTES_MAX ((size_t)2400)
 
