@@ -5,9 +5,13 @@
 #include "descriptor.h"
 #include "arch/regs.h"
 #include "arena.h"
+#include "hibernate.h"
 #include "io_op.h"
 #include "mutex.h"
 #include "trace.h"
+#include "pack.h"
+#include "slab.h"
+#include "slot_word.h"
 
 #define NUMBER(name_, value_, size_)                                \
 	{                                                           \
@@ -68,6 +72,17 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           STRUCT(arena), FIELD(arena, base), FIELD(arena, shift), FIELD(arena, slots),
 	           CONSTANT(STACK_ID_SHIFT), CONSTANT(STACK_COLOUR_FACTOR),
 	           CONSTANT(STACK_COLOUR_MASK), CONSTANT(STACK_COLOUR_SHIFT),
+
+	           /* What hibernates: a slot's word leads to its entry in the slab. */
+	           FIELD(arena, sleep), STRUCT(slot_sleep), FIELD(slot_sleep, word),
+	           FIELD(slot_sleep, slab), NAMED("slot:sweeping", SWEEPING),
+	           NAMED("slot:hibernated", HIBERNATED), NAMED("slot:restoring", RESTORING),
+	           NAMED("SLOT_STATE_MASK", STATE_MASK), NAMED("SLOT_LENGTH_SHIFT", LENGTH_SHIFT),
+	           NAMED("SLOT_LENGTH_MASK", LENGTH_MASK), NAMED("SLOT_MODEL_SHIFT", MODEL_SHIFT),
+	           GLOBAL(hibernate_view), FIELD(hibernate_view, slab),
+	           FIELD(hibernate_view, models), FIELD(hibernate_view, words), CONSTANT(SLAB_UNIT),
+	           STRUCT(pack_model), FIELD(pack_model, top), CONSTANT(PACK_FORMAT),
+	           CONSTANT(PACK_MODELS), CONSTANT(PACK_WORDS_MAX),
 
 	           NUMBER("frame", 0, SWITCH_FRAME_SIZE), NUMBER("frame.pc", SWITCH_FRAME_PC, 8),
 	           NAMED("frame.sp_number", SWITCH_SP_NUMBER), SWITCH_FRAME_REGISTERS(REGISTER) },

@@ -9,6 +9,7 @@
 #include "guard.h"
 #include "pack.h"
 #include "slab.h"
+#include "slot_word.h"
 #include "uffd.h"
 
 #include <assert.h>
@@ -20,11 +21,6 @@
 #define CHUNK_SHIFT 21
 #define RESTORE_TRIES 10000 /* with a yield each, when memory is short */
 
-/* The word of a slot: state, length of the live bytes, the model of their code. */
-enum { RESIDENT, SWEEPING, HIBERNATED, RESTORING, STATE_MASK = 3 };
-#define LENGTH_SHIFT 2
-#define LENGTH_MASK 0xfffu
-#define MODEL_SHIFT 16
 _Static_assert(PACK_BYTES_MAX <= LENGTH_MASK, "lengths fit");
 _Static_assert(PACK_CODE_MAX <= SLAB_BYTES_MAX, "codes fit");
 
@@ -38,6 +34,8 @@ static struct {
 	_Atomic uint64_t pages_taken;
 	unsigned char code[PACK_CODE_MAX]; /* the sweeper's */
 } hibernation;
+
+struct hibernate_view hibernate_view;
 
 /* Where top pages are put together. */
 static _Alignas(PAGE) char pages[PAGES_KEPT][PAGE];
@@ -90,6 +88,10 @@ int hibernate_init(void)
 	int r = pack_init();
 	if (r == 0 && (r = slab_init(slots * PACK_BYTES_MAX)) < 0)
 		pack_fini();
+	if (r == 0) {
+		pack_where(&hibernate_view.models, &hibernate_view.words);
+		hibernate_view.slab = slab_at(0);
+	}
 	atomic_store_explicit(&hibernation.ready, r == 0, memory_order_release);
 	return r;
 }
@@ -99,6 +101,7 @@ void hibernate_fini(void)
 	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed)) {
 		slab_fini();
 		pack_fini();
+		hibernate_view = (struct hibernate_view){ .slab = NULL };
 	}
 	atomic_store_explicit(&hibernation.ready, false, memory_order_relaxed);
 	atomic_store_explicit(&hibernation.count, 0, memory_order_relaxed);
@@ -201,16 +204,27 @@ static size_t length_of(const struct stack_sleeper *s)
 	return (size_t)((char *)stack_top(s->stack) - (char *)s->sp);
 }
 
+/* SWEEPING: it is put away, but its pages are there still; HIBERNATED: they are not. */
+static void publish(struct stack_sleeper *s, uint32_t state)
+{
+	struct slot_sleep *sleep = sleep_of(s->stack);
+
+	sleep->slab = s->slab;
+	set_state(sleep, state | (uint32_t)length_of(s) << LENGTH_SHIFT | s->model << MODEL_SHIFT);
+}
+
 /* The live bytes into the slab; false: it is full. */
 static bool put_away(struct stack_sleeper *s)
 {
 	size_t size = pack(s->sp, stack_top(s->stack), s->alike, hibernation.code, &s->model);
 
 	s->slab = slab_take(size);
-	if (s->slab)
+	if (s->slab) {
 		memcpy(slab_at(s->slab), hibernation.code, size);
-	else
+		publish(s, SWEEPING);
+	} else {
 		pack_forget(s->model);
+	}
 	return s->slab != 0;
 }
 
@@ -221,15 +235,6 @@ static void give_up(struct stack_sleeper *s)
 		pack_forget(s->model);
 	}
 	stack_unlull(s->stack);
-}
-
-static void publish(struct stack_sleeper *s)
-{
-	struct slot_sleep *sleep = sleep_of(s->stack);
-
-	sleep->slab = s->slab;
-	set_state(sleep,
-	          HIBERNATED | (uint32_t)length_of(s) << LENGTH_SHIFT | s->model << MODEL_SHIFT);
 }
 
 /* Everybody's writes end, the bytes are put away, the pages go.  False when the
@@ -258,7 +263,7 @@ static bool sweep_range(char *start, size_t size, struct stack_sleeper *sleepers
 	}
 	for (unsigned i = 0; i < count; i++) {
 		if (good)
-			publish(&sleepers[i]);
+			publish(&sleepers[i], HIBERNATED);
 		else
 			give_up(&sleepers[i]);
 	}

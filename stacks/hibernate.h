@@ -45,6 +45,15 @@ struct stack_sleeper {
 	unsigned model;
 };
 
+/* Where what hibernates lies, for readers from outside (runtime/descriptor.h). */
+struct hibernate_view {
+	const void *slab;   /* entry 0 */
+	const void *models; /* heads: struct pack_model */
+	const void *words;  /* of each model, PACK_WORDS_MAX */
+};
+
+extern struct hibernate_view hibernate_view;
+
 /* Makes ready to hibernate (once between init and fini). 0, -ENOMEM, -ENOSYS. */
 int hibernate_init(void);
 void hibernate_fini(void);

@@ -13,25 +13,8 @@
 #define WAYS 4u /* places a model may be at */
 #define HASH 0x9e3779b97f4a7c15u
 
-enum { SAME, MOVED, AGAIN, DIFFERS };
-enum { WORD = 16, EARLIER = 32 }; /* how a difference is written */
-
-#define RECENT 16u /* differences that are remembered */
-
-/* The differences that were written, the last one at `count - 1`. */
-struct recent {
-	uint64_t differences[RECENT];
-	unsigned count;
-};
-
-struct model {
-	uint64_t key;           /* what the stacks like it have in common; 0: none yet */
-	uint64_t top;           /* of the stack it was */
-	_Atomic uint32_t codes; /* that refer to it */
-};
-
 static struct {
-	struct model *models;
+	struct pack_model *models;
 	uint64_t (*words)[PACK_WORDS_MAX]; /* of each model */
 	size_t size;
 	uint64_t seen[PACK_MODELS]; /* keys, once */
@@ -48,11 +31,17 @@ int pack_init(void)
 	if (!memory)
 		return (int)error;
 	sys_name(memory, size, "green model stacks");
-	packer.models = (struct model *)memory;
+	packer.models = (struct pack_model *)memory;
 	packer.words = (uint64_t(*)[PACK_WORDS_MAX])(memory + heads);
 	packer.size = size;
 	memset(packer.seen, 0, sizeof(packer.seen));
 	return 0;
+}
+
+void pack_where(const void **models, const void **words)
+{
+	*models = packer.models;
+	*words = packer.words;
 }
 
 void pack_fini(void)
@@ -111,16 +100,6 @@ static unsigned bytes_of(uint64_t difference)
 	return magnitude ? (unsigned)(64 - __builtin_clzll(magnitude)) / 8 + 1 : 1;
 }
 
-static void remember(struct recent *recent, uint64_t difference)
-{
-	recent->differences[recent->count++ % RECENT] = difference;
-}
-
-static uint64_t recall(const struct recent *recent, unsigned back)
-{
-	return recent->differences[(recent->count - 1 - back) % RECENT];
-}
-
 static unsigned char *put(unsigned char *code, struct recent *recent, uint64_t word,
                           uint64_t difference)
 {
@@ -173,54 +152,11 @@ size_t pack(const void *sp, const void *top, uint64_t alike, unsigned char *code
 	return (size_t)(next - code);
 }
 
-static uint64_t number(const unsigned char *bytes, unsigned count)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		n |= (uint64_t)bytes[i] << 8 * i;
-	return count ? (uint64_t)((int64_t)(n << (64 - 8 * count)) >> (64 - 8 * count)) : 0;
-}
-
-/* One DIFFERS: the word, where the model's is `like`. */
-static const unsigned char *get(const unsigned char *code, struct recent *recent, uint64_t like,
-                                uint64_t *word)
-{
-	unsigned how = *code++, count = how & (WORD - 1);
-
-	if (how >= EARLIER) {
-		*word = like + recall(recent, how - EARLIER);
-		return code;
-	}
-	assert(count <= 8);
-	*word = number(code, count);
-	if (how < WORD) {
-		remember(recent, *word);
-		*word += like;
-	}
-	return code + count;
-}
-
 void unpack(void *to, size_t length, const void *top, const unsigned char *code, unsigned model)
 {
-	size_t words = length / 8;
-	const unsigned char *next = code + (words + 3) / 4;
-	const uint64_t *like = packer.words[model];
-	uint64_t moved = (uintptr_t)top - packer.models[model].top, *out = to;
-	struct recent recent = { .count = 0 };
+	uint64_t moved = (uintptr_t)top - packer.models[model].top;
+	bool whole = packed_read(to, length / 8, packer.words[model], moved, code, PACK_CODE_MAX);
 
-	for (size_t i = 0; i < words; i++)
-		switch (code[i / 4] >> i % 4 * 2 & 3) {
-		case SAME:
-			out[i] = like[i];
-			break;
-		case MOVED:
-			out[i] = like[i] + moved;
-			break;
-		case AGAIN:
-			out[i] = like[i] + recall(&recent, 0);
-			break;
-		default:
-			next = get(next, &recent, like[i], &out[i]);
-		}
+	assert(whole);
+	(void)whole;
 }

@@ -24,17 +24,22 @@
 #ifndef STACKS_PACK_H
 #define STACKS_PACK_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "packed.h"
 
-#define PACK_BYTES_MAX ((size_t)2048) /* that can be packed */
-#define PACK_WORDS_MAX (PACK_BYTES_MAX / 8)
-#define PACK_CODE_MAX (PACK_WORDS_MAX / 4 + PACK_WORDS_MAX * 9)
 #define PACK_MODELS 1024u
+
+struct pack_model {
+	uint64_t key;           /* what the stacks like it have in common; 0: none yet */
+	uint64_t top;           /* of the stack it was */
+	_Atomic uint32_t codes; /* that refer to it */
+};
 
 /* 0, -ENOMEM. */
 int pack_init(void);
 void pack_fini(void);
+
+/* Where the heads of the models lie, and PACK_WORDS_MAX words of each. */
+void pack_where(const void **models, const void **words);
 
 /* Packs what lies from sp up to top, a whole number of words; nobody may write
  * there meanwhile.  alike: the same for stacks that are probably much alike.

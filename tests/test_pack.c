@@ -147,6 +147,38 @@ TEST(pack_keeps_models_in_use)
 	pack_fini();
 }
 
+/* Readers from outside meet what is none: nothing beyond code and model is read. */
+TEST(packed_refuses_what_is_no_code)
+{
+	unsigned model, refused = 0;
+
+	REQUIRE_EQ(pack_init(), 0);
+	srand(7);
+	for (int round = 0; round < 20000; round++) {
+		size_t count = 1 + (size_t)rand() % WORDS, size = (size_t)rand() % (10 * count);
+		unsigned char *bytes = malloc(size ? size : 1);
+		uint64_t *like = calloc(count, 8);
+		for (size_t i = 0; i < size; i++)
+			bytes[i] = (unsigned char)rand();
+		refused += !packed_read(back, count, like, 8, bytes, size);
+		free(bytes);
+		free(like);
+	}
+	CHECK_GE(refused, 1000);
+	/* Cut short by a byte. */
+	static uint64_t zeros[WORDS];
+	for (size_t i = 0; i < WORDS; i++)
+		stack[i] = random_word() | 1;
+	size_t size = pack(stack, stack + WORDS, 1, code, &model);
+	CHECK_EQ(model, 0);
+	uint64_t moved = (uintptr_t)(stack + WORDS);
+	CHECK(packed_read(back, WORDS, zeros, moved, code, size));
+	CHECK(memcmp(back, stack, sizeof(zeros)) == 0);
+	CHECK(!packed_read(back, WORDS, zeros, moved, code, size - 1));
+	pack_forget(model);
+	pack_fini();
+}
+
 /* ---- readers beside the packer ------------------------------------------------ */
 
 /* Many, so that packer and reader seldom wait for each other: where other
