@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define SEGMENTS_MAX (1u << 20)
+#define SPOOL_SIZE 65536
+#define SPOOL_BLOCK 4096
 #define NOTES_MAX ((size_t)256 << 20)
 
 struct segment {
@@ -318,6 +320,56 @@ static int read_headers(struct target *t, const Elf64_Ehdr *e)
 	return status;
 }
 
+/* Less than size bytes only at the end; -1: errno. */
+static ssize_t read_full(int fd, char *buf, size_t size)
+{
+	size_t done = 0;
+	ssize_t n = 1;
+
+	while (done < size && (n = read(fd, buf + done, size - done)) > 0)
+		done += (size_t)n;
+	return n < 0 ? -1 : (ssize_t)done;
+}
+
+/* Standard input may be a pipe: what comes goes to a file that has no name, without the
+ * zeroes that a core file is mostly made of.  0 or errno. */
+static int spool(int from, FILE *to)
+{
+	static char buf[SPOOL_SIZE];
+	static const char zeros[SPOOL_BLOCK];
+	off_t size = 0;
+	ssize_t n;
+
+	while ((n = read_full(from, buf, sizeof(buf))) > 0) {
+		for (ssize_t at = 0; at < n; at += SPOOL_BLOCK) {
+			size_t part = (size_t)(n - at < SPOOL_BLOCK ? n - at : SPOOL_BLOCK);
+			errno = 0;
+			if (memcmp(buf + at, zeros, part) != 0 &&
+			    pwrite(fileno(to), buf + at, part, size + at) != (ssize_t)part)
+				return errno ? errno : ENOSPC;
+		}
+		size += n;
+	}
+	return n == 0 && ftruncate(fileno(to), size) == 0 ? 0 : errno;
+}
+
+static int open_input(struct core *core)
+{
+	core->path = strdup("standard input");
+	if (!core->path)
+		return problem("no memory");
+	FILE *file = tmpfile();
+	int error = file ? spool(0, file) : errno;
+	if (error == 0) {
+		core->fd = fcntl(fileno(file), F_DUPFD_CLOEXEC, 3);
+		error = core->fd < 0 ? errno : 0;
+	}
+	core->size = core->fd < 0 ? 0 : (uint64_t)lseek(core->fd, 0, SEEK_END);
+	if (file)
+		fclose(file);
+	return error ? problem("a copy of standard input: %s", strerror(error)) : EXIT_OK;
+}
+
 /* A regular file, opened, and its size known. */
 static int open_file(struct core *core, const char *path)
 {
@@ -341,12 +393,13 @@ int target_open_core(struct target *t, const char *path, const char *executable)
 	Elf64_Ehdr e;
 
 	memset(t, 0, sizeof(*t));
+	t->memory = -1;
 	t->executable = executable;
 	t->core = calloc(1, sizeof(*t->core));
 	if (!t->core)
 		return problem("no memory");
 	t->core->fd = t->core->file_fd = -1;
-	int status = open_file(t->core, path);
+	int status = strcmp(path, "-") == 0 ? open_input(t->core) : open_file(t->core, path);
 	if (status != EXIT_OK)
 		return status;
 	if (!read_at(t->core->fd, 0, &e, sizeof(e)) || memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 ||

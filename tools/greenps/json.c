@@ -109,7 +109,8 @@ static void print_thread(const struct view *view, const struct thread *thread)
 		print_place(view, "spawned", thread->spawn_pc, true);
 	}
 	if (size)
-		printf(",\"stack_size\":%ld", size);
+		printf(",\"stack_size\":%ld,\"hibernated\":%s", size,
+		       thread->hibernated ? "true" : "false");
 	if (used >= 0)
 		printf(",\"stack_used\":%ld", used);
 	if (thread_is_parked(view->s, thread))

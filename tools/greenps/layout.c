@@ -7,6 +7,7 @@
 #include "descriptor.h"
 #include "escape.h"
 #include "greenps.h"
+#include "packed.h"
 
 #include <elf.h>
 #include <stdlib.h>
@@ -123,7 +124,7 @@ static void keep_item(struct layout *l, const struct descriptor_item *item)
 		size_t at;
 	} members[] = {
 #define LAYOUT_ENTRY(member, name) { name, offsetof(struct layout, member) },
-		LAYOUT_ITEMS(LAYOUT_ENTRY)
+		LAYOUT_ITEMS(LAYOUT_ENTRY) LAYOUT_SLEEP_ITEMS(LAYOUT_ENTRY)
 #undef LAYOUT_ENTRY
 	};
 	struct field f = { item->value, item->size };
@@ -156,6 +157,7 @@ static int read_items(struct layout *l, struct target *t, uint64_t address)
 	memset(l, 0, sizeof(*l));
 #define LAYOUT_UNKNOWN(member, name) l->member.size = UINT64_MAX;
 	LAYOUT_ITEMS(LAYOUT_UNKNOWN)
+	LAYOUT_SLEEP_ITEMS(LAYOUT_UNKNOWN)
 #undef LAYOUT_UNKNOWN
 	memcpy(l->library, d.library, sizeof(d.library));
 	for (uint32_t i = 0; i < d.items_count; i++) {
@@ -182,6 +184,22 @@ static int lacks(const struct layout *l, const char *name)
 static bool fits(struct field f, struct field in)
 {
 	return in.size <= STRUCT_SIZE_MAX && f.value <= in.size && f.size <= in.size - f.value;
+}
+
+static bool understands_sleep(const struct layout *l)
+{
+	bool found = true;
+
+#define LAYOUT_FOUND(member, name) found = found && l->member.size != UINT64_MAX;
+	LAYOUT_SLEEP_ITEMS(LAYOUT_FOUND)
+#undef LAYOUT_FOUND
+	return found && l->pack_format.value == PACK_FORMAT && fits(l->arena_sleep, l->arena) &&
+	       fits(l->slot_word, l->slot_sleep) && fits(l->slot_slab, l->slot_sleep) &&
+	       l->slot_sleep.size > 0 && l->slot_sleep.size <= SLOT_SIZE_MAX &&
+	       l->slot_length_shift.value < 32 && l->slot_model_shift.value < 32 &&
+	       fits(l->view_slab, l->hibernate_view) && fits(l->view_models, l->hibernate_view) &&
+	       fits(l->view_words, l->hibernate_view) && fits(l->pack_model_top, l->pack_model) &&
+	       l->pack_words_max.value <= PACK_WORDS_MAX;
 }
 
 /* Nothing that is read by these offsets leaves the buffers it is in. */
@@ -268,7 +286,10 @@ int layout_find(struct layout *l, struct target *t)
 			*l = other;
 		found = true;
 	}
-	return found ? check(l) : not_found(&s);
+	if (!found)
+		return not_found(&s);
+	l->has_sleep = understands_sleep(l);
+	return check(l);
 }
 
 uint64_t layout_get(const void *raw, struct field f)

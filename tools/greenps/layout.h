@@ -77,15 +77,40 @@ struct field {
 	X(frame_pc, "frame.pc")                           \
 	X(frame_sp_number, "frame.sp_number")
 
+/* What a libgreen that cannot hibernate, or does so otherwise, does not have. */
+#define LAYOUT_SLEEP_ITEMS(X)                     \
+	X(arena_sleep, "arena.sleep")             \
+	X(slot_sleep, "slot_sleep")               \
+	X(slot_word, "slot_sleep.word")           \
+	X(slot_slab, "slot_sleep.slab")           \
+	X(slot_hibernated, "slot:hibernated")     \
+	X(slot_state_mask, "SLOT_STATE_MASK")     \
+	X(slot_length_shift, "SLOT_LENGTH_SHIFT") \
+	X(slot_length_mask, "SLOT_LENGTH_MASK")   \
+	X(slot_model_shift, "SLOT_MODEL_SHIFT")   \
+	X(hibernate_view, "hibernate_view")       \
+	X(view_slab, "hibernate_view.slab")       \
+	X(view_models, "hibernate_view.models")   \
+	X(view_words, "hibernate_view.words")     \
+	X(slab_unit, "SLAB_UNIT")                 \
+	X(pack_model, "pack_model")               \
+	X(pack_model_top, "pack_model.top")       \
+	X(pack_format, "PACK_FORMAT")             \
+	X(pack_models, "PACK_MODELS")             \
+	X(pack_words_max, "PACK_WORDS_MAX")
+
 #define LAYOUT_NAMES 64     /* values of an enum that can have a name */
 #define LAYOUT_REGISTERS 17 /* DWARF numbers that can be in a saved context */
 #define STRUCT_SIZE_MAX 65536
+#define SLOT_SIZE_MAX 64 /* what is known of a slot's sleep */
 
 struct layout {
 	char library[17];
 #define LAYOUT_MEMBER(member, name) struct field member;
 	LAYOUT_ITEMS(LAYOUT_MEMBER)
+	LAYOUT_SLEEP_ITEMS(LAYOUT_MEMBER)
 #undef LAYOUT_MEMBER
+	bool has_sleep;                           /* the latter, and they are understood here */
 	struct field registers[LAYOUT_REGISTERS]; /* size 0: not saved */
 	char states[LAYOUT_NAMES][24], whys[LAYOUT_NAMES][24];
 };

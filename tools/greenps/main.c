@@ -34,10 +34,11 @@ void complain(const char *format, ...)
 
 static void usage(FILE *file)
 {
-	fputs("Usage: greenps PID|CORE [options]\n\n"
+	fputs("Usage: greenps PID|CORE|- [options]\n\n"
 	      "Lists the green threads of a running program or of a core file: what each does or\n"
 	      "waits on, since when, who spawned it.  The program is neither stopped nor "
-	      "changed.\n\n"
+	      "changed.\n"
+	      "A core file can come from standard input, as -.\n\n"
 	      "  -s, --stacks         the call path of each\n"
 	      "  -w, --waits          who waits for what (circles are always shown)\n"
 	      "  -t, --thread ID      only this one, and its call path\n"
@@ -49,6 +50,7 @@ static void usage(FILE *file)
 	      "  greenps 1234\n"
 	      "  greenps 1234 --waits\n"
 	      "  greenps core.1234 --stacks\n"
+	      "  coredumpctl dump 1234 | greenps - --stacks\n"
 	      "  sudo greenps $(pidof httpd) --json | jq '.threads[] | select(.waits.since_s > "
 	      "10)'\n\n"
 	      "Exit status: 0 ok, 1 no green threads there, 2 could not look (said why).\n",
@@ -182,7 +184,7 @@ static int look(struct target *t, const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options options = { 0 };
-	struct target target = { 0 };
+	struct target target = { .memory = -1 };
 	int status = parse(&options, argc, argv);
 
 	if (status != EXIT_OK || options.done)

@@ -9,6 +9,7 @@
  * is shown as it was last, without the details.
  */
 #include "snapshot.h"
+#include "asleep.h"
 #include "escape.h"
 #include "greenps.h"
 
@@ -96,10 +97,10 @@ static void read_object(struct snapshot *s, struct thread *thread)
 	if (thread->why == l->why_join.value) {
 		thread->owner = handle_at(s, thread->object);
 	} else if (thread->why == l->why_mutex.value) {
-		layout_global(s->t,
-		              (struct field){ thread->object + l->mutex_owner.value,
-		                              l->mutex_owner.size },
-		              &thread->owner);
+		/* It may lie on a stack. */
+		if (l->mutex_owner.size <= sizeof(n) &&
+		    asleep_read(s, thread->object + l->mutex_owner.value, &n, l->mutex_owner.size))
+			thread->owner = n;
 	} else if (thread->why == l->why_io.value) {
 		if (layout_global(s->t,
 		                  (struct field){ thread->object + l->io_op_fd.value,
@@ -280,7 +281,15 @@ static void look_at_arenas(struct snapshot *s)
 		s->arenas[i].base = layout_get(raw, l->arena_base);
 		s->arenas[i].shift = layout_get(raw, l->arena_shift) & 31;
 		s->arenas[i].slots = layout_get(raw, l->arena_slots);
+		if (l->has_sleep)
+			s->arenas[i].sleep = layout_get(raw, l->arena_sleep);
 	}
+	if (!l->has_sleep ||
+	    !target_read(s->t, l->hibernate_view.value, raw, l->hibernate_view.size))
+		return;
+	s->slab = layout_get(raw, l->view_slab);
+	s->models = layout_get(raw, l->view_models);
+	s->words = layout_get(raw, l->view_words);
 }
 
 static void know_time(struct snapshot *s)
@@ -347,6 +356,7 @@ int snapshot_take(struct snapshot *s, struct target *t)
 		status = look_at_threads(s);
 	if (t->gone || status == UNREADABLE)
 		return unreadable(s);
+	asleep_mark(s);
 	know_time(s);
 	return s->threads_count || status ? status : nothing(s, "none was started");
 }
@@ -401,13 +411,13 @@ const struct worker_view *snapshot_runs_on(const struct snapshot *s, const struc
 	return NULL;
 }
 
-bool snapshot_stack(const struct snapshot *s, const struct thread *thread, struct stack_view *v)
+bool snapshot_slot(const struct snapshot *s, uint32_t stack, struct stack_view *v)
 {
 	const struct layout *l = &s->layout;
-	uint64_t class = (uint64_t)(thread->stack >> l->stack_id_shift.value);
-	uint64_t slot = thread->stack & (((uint64_t)1 << l->stack_id_shift.value) - 1);
+	uint64_t class = (uint64_t)(stack >> l->stack_id_shift.value);
+	uint64_t slot = stack & (((uint64_t)1 << l->stack_id_shift.value) - 1);
 
-	if (thread->foreign || class == 0 || class > 4)
+	if (class == 0 || class > 4)
 		return false;
 	const struct arena_view *a = &s->arenas[class - 1];
 	if (!a->base || slot >= a->slots)
@@ -416,7 +426,14 @@ bool snapshot_stack(const struct snapshot *s, const struct thread *thread, struc
 	v->end = v->low + ((uint64_t)1 << a->shift);
 	v->top = v->end -
 	         ((slot * l->colour_factor.value & l->colour_mask.value) << l->colour_shift.value);
+	v->class = (uint32_t) class - 1;
+	v->slot = (uint32_t)slot;
 	return v->top > v->low && v->top <= v->end;
+}
+
+bool snapshot_stack(const struct snapshot *s, const struct thread *thread, struct stack_view *v)
+{
+	return !thread->foreign && snapshot_slot(s, thread->stack, v);
 }
 
 bool snapshot_is_saved(const struct snapshot *s, const struct thread *thread)
@@ -427,6 +444,9 @@ bool snapshot_is_saved(const struct snapshot *s, const struct thread *thread)
 	if (!snapshot_stack(s, thread, &v) || thread->sp < v.low || thread->sp % 8 ||
 	    thread->sp + l->frame.size > v.top)
 		return false;
+	/* A worker may be about to bring it back, and run it. */
+	if (thread->hibernated)
+		return true;
 	if (thread_is_parked(s, thread))
 		return thread->park & l->park_saved.value;
 	return thread->state == l->state_ready.value && !snapshot_runs_on(s, thread);

@@ -10,6 +10,7 @@
 
 struct arena_view { /* of a stack class */
 	uint64_t base, shift, slots;
+	uint64_t sleep; /* address of what is known of each slot's sleep */
 };
 
 struct worker_view {
@@ -32,12 +33,14 @@ struct thread {
 	uint16_t worker;
 	uint8_t state, why;
 	bool cancelled, migratable, foreign;
-	bool settled; /* it was the same before and after its details were read */
+	bool hibernated; /* its stack is packed: nobody runs on it */
+	bool settled;    /* it was the same before and after its details were read */
 	char name[32];
 };
 
 struct stack_view {
 	uint64_t low, top, end; /* of the slot; top: where frames begin */
+	uint32_t class, slot;
 };
 
 struct snapshot {
@@ -50,6 +53,7 @@ struct snapshot {
 	struct thread *threads; /* by index in the table */
 	size_t threads_count;
 	struct arena_view arenas[4];
+	uint64_t slab, models, words; /* addresses of what hibernates, see asleep.h */
 };
 
 /* EXIT_OK; EXIT_NOTHING, said: no green threads; or a problem, reported. */
@@ -65,6 +69,9 @@ const struct thread *snapshot_find(const struct snapshot *s, uint64_t id);
 /* Who runs what, as far as that was so for both of them; NULL: nobody. */
 const struct thread *snapshot_run_by(const struct snapshot *s, const struct worker_view *w);
 const struct worker_view *snapshot_runs_on(const struct snapshot *s, const struct thread *thread);
+
+/* The slot that the stack of this name is; false: there is none. */
+bool snapshot_slot(const struct snapshot *s, uint32_t stack, struct stack_view *v);
 
 /* Where the thread's stack lies; false: it has none. */
 bool snapshot_stack(const struct snapshot *s, const struct thread *thread, struct stack_view *v);

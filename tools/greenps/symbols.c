@@ -6,6 +6,7 @@
  * between, the copy is taken anew.  Unwinding works on the copy.
  */
 #include "symbols.h"
+#include "asleep.h"
 #include "core.h"
 #include "greenps.h"
 
@@ -122,7 +123,7 @@ static bool read_word(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *word, void *ar
 		memcpy(word, y->copy + (address - y->copy_low), sizeof(*word));
 		return true;
 	}
-	return target_read(y->s->t, address, word, sizeof(*word));
+	return asleep_read(y->s, address, word, sizeof(*word));
 }
 
 /* There is always the one that is being unwound. */
@@ -291,14 +292,16 @@ static int keep_frame(Dwfl_Frame *state, void *arg)
 	return DWARF_CB_OK;
 }
 
-static bool copy_stack(struct symbols *y, uint64_t sp, uint64_t top)
+/* True when there is a saved context on it. */
+static bool copy_stack(struct symbols *y, uint64_t sp, const struct stack_view *v)
 {
 	y->copy_low = sp;
 	y->copy_size = 0;
-	if (top - sp > COPY_MAX || !target_read(y->s->t, sp, y->copy, top - sp))
+	if (v->top - sp > COPY_MAX)
 		return false;
-	y->copy_size = top - sp;
-	return true;
+	y->copy_size = v->top - sp;
+	return asleep_read_stack(y->s, v, sp, y->copy) &&
+	       layout_get(y->copy, y->s->layout.frame_pc);
 }
 
 /* The registers in the saved context at the start of the copy. */
@@ -318,33 +321,42 @@ static void load_saved(struct symbols *y, uint64_t sp)
 	y->pc = layout_get(y->copy, l->frame_pc);
 }
 
+static const char *no_copy(const struct symbols *y)
+{
+	if (y->s->t->gone)
+		return "the process has ended";
+	return y->s->t->core ? "the core has no memory of it (gdb's own gcore leaves stacks out, "
+	                       "its command green-gcore does not)"
+	                     : "its stack cannot be read";
+}
+
 /* A copy of the stack of a thread that stood still meanwhile. */
 static const char *capture_saved(struct symbols *y, const struct thread *thread)
 {
 	struct thread now = *thread, again;
 	struct stack_view v;
 	uint32_t index = snapshot_index(y->s, thread->id);
+	bool copied = false;
 
 	for (int i = 0; i < LOOKS; i++) {
 		if (!snapshot_is_saved(y->s, &now))
 			return "it runs";
-		if (!snapshot_stack(y->s, &now, &v) || !copy_stack(y, now.sp, v.top))
-			return y->s->t->gone ? "the process has ended" : "its stack cannot be read";
-		if (y->s->t->core)
+		copied = snapshot_stack(y->s, &now, &v) && copy_stack(y, now.sp, &v);
+		if (y->s->t->core || y->s->t->gone)
 			break;
 		if (!snapshot_look(y->s, index, &again) || again.id != thread->id)
-			return "it has ended";
-		if (again.sp == now.sp && again.park == now.park && again.state == now.state &&
-		    again.stack == now.stack)
+			return y->s->t->gone ? "the process has ended" : "it has ended";
+		if (copied && again.sp == now.sp && again.park == now.park &&
+		    again.state == now.state && again.stack == now.stack)
 			break;
-		if (i == LOOKS - 1)
+		if (i == LOOKS - 1 && copied)
 			return "it never kept still";
 		now = again;
 	}
+	if (!copied)
+		return no_copy(y);
 	load_saved(y, now.sp);
-	return y->pc ? NULL
-	             : "the core has no memory of it: gdb's gcore cannot read past guards, the "
-	               "kernel's cores are whole";
+	return NULL;
 }
 
 /* Of one that runs: a core file has the registers of the worker's OS thread. */
@@ -377,7 +389,7 @@ size_t stack_walk(struct symbols *y, const struct thread *thread, struct frame *
 		*why = "an OS thread: a debugger shows its stack";
 	else if (!y->attached)
 		*why = "the program's files cannot be read";
-	else if (w)
+	else if (w && !thread->hibernated)
 		*why = capture_running(y, w);
 	else if (!snapshot_stack(y->s, thread, &v))
 		*why = "it has no stack";

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading a live process: its mappings from /proc, its memory by
- * process_vm_readv(2), which neither stops it nor runs code in it.
+ * Reading a live process: its mappings and its memory from /proc, which neither
+ * stops it nor runs code in it.
+ *
+ * Not by process_vm_readv(2): that waits at a missing page of memory under
+ * userfaultfd until the process's own thread has put one there, so that looking at
+ * hibernated stacks would bring them back.  A read of /proc/PID/mem fails there.
  */
 #include "target.h"
 #include "core.h"
@@ -9,12 +13,12 @@
 #include "greenps.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,9 +134,10 @@ static int read_mappings(struct target *t)
 
 int target_open_pid(struct target *t, pid_t pid)
 {
-	char byte;
+	char path[64];
 
 	memset(t, 0, sizeof(*t));
+	t->memory = -1;
 	t->pid = pid;
 	read_program(t);
 	int error = read_mappings(t);
@@ -143,10 +148,9 @@ int target_open_pid(struct target *t, pid_t pid)
 			"process %d: it has no memory: it has ended (a zombie), or it is part "
 			"of the kernel",
 			(int)pid);
-	target_read(t, t->mappings[0].start, &byte, 1);
-	if (t->denied)
-		return not_allowed(t);
-	return EXIT_OK;
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	t->memory = open(path, O_RDONLY | O_CLOEXEC);
+	return t->memory < 0 ? open_problem(t, errno) : EXIT_OK;
 }
 
 void target_close(struct target *t)
@@ -155,7 +159,10 @@ void target_close(struct target *t)
 		free(t->mappings[i].path);
 	free(t->mappings);
 	core_close(t->core);
+	if (t->memory >= 0)
+		close(t->memory);
 	memset(t, 0, sizeof(*t));
+	t->memory = -1;
 }
 
 bool target_read(struct target *t, uint64_t address, void *buf, size_t size)
@@ -165,12 +172,10 @@ bool target_read(struct target *t, uint64_t address, void *buf, size_t size)
 	if (t->core)
 		return core_read(t, address, buf, size);
 	while (done < size && !t->gone) {
-		struct iovec here = { (char *)buf + done, size - done };
-		struct iovec there = { (void *)(uintptr_t)(address + done), size - done };
-		ssize_t n = process_vm_readv(t->pid, &here, 1, &there, 1, 0);
+		ssize_t n =
+			pread(t->memory, (char *)buf + done, size - done, (off_t)(address + done));
 		if (n <= 0) {
-			t->gone = n < 0 && errno == ESRCH;
-			t->denied = n < 0 && (errno == EPERM || errno == ENOSYS) ? errno : 0;
+			t->gone = n == 0; /* its memory is */
 			return false;
 		}
 		done += (size_t)n;

@@ -28,8 +28,8 @@ struct target {
 	struct mapping *mappings;
 	size_t mappings_count;
 	struct core *core; /* NULL: a live process */
+	int memory;        /* its /proc/PID/mem */
 	bool gone;         /* it ended while it was being read */
-	int denied;        /* errno of a read that was not allowed */
 };
 
 /* EXIT_OK, or a problem that has been reported. */

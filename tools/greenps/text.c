@@ -164,12 +164,12 @@ static void print_row(const struct view *view, const struct thread *thread, stru
 		snprintf(worker, sizeof(worker), "%u", thread->worker);
 	if (thread_is_parked(view->s, thread))
 		snprintf(since, sizeof(since), "%.3f", seconds_since(view->s, thread->since_ns));
-	printf("%-12" PRIu64 " %-8s %-*s %-*s %9s %12s %6s %s%s\n", thread->id,
+	printf("%-12" PRIu64 " %-8s %-*s %-*s %9s %12s %6s %s%s%s\n", thread->id,
 	       state_of(view->s, thread), w.name, name_of(view, thread, name, sizeof(name)), w.wait,
 	       wait_of(view, thread, wait, sizeof(wait)), since, stack, worker,
 	       thread->foreign ? "-"
 	                       : place(view, thread->spawn_pc, true, spawned, sizeof(spawned)),
-	       thread->cancelled ? ", cancelled" : "");
+	       thread->hibernated ? ", hibernated" : "", thread->cancelled ? ", cancelled" : "");
 }
 
 static void print_frames(const struct view *view, const struct thread *thread)
@@ -208,19 +208,23 @@ static void print_head(const struct view *view)
 {
 	const struct snapshot *s = view->s;
 	char program[300], library[80];
-	size_t parked = 0, running = 0;
+	size_t parked = 0, running = 0, hibernated = 0;
 
 	for (size_t i = 0; i < s->threads_count; i++) {
 		parked += thread_is_parked(s, &s->threads[i]);
 		running += snapshot_runs_on(s, &s->threads[i]) != NULL;
+		hibernated += s->threads[i].hibernated && thread_is_parked(s, &s->threads[i]);
 	}
 	if (s->t->core)
 		printf("core %s of ", core_path(s->t->core));
 	printf("process %d (%s), libgreen %s: %zu workers, %zu green threads, %zu running, "
-	       "%zu parked\n",
+	       "%zu parked",
 	       (int)s->t->pid, escape_text(program, sizeof(program), s->t->program, false),
 	       escape_text(library, sizeof(library), s->layout.library, false), s->workers_count,
 	       s->threads_count, running, parked);
+	if (hibernated)
+		printf(", %zu of them hibernated", hibernated);
+	printf("\n");
 	for (size_t i = 0; i < s->workers_count; i++) {
 		const struct worker_view *w = &s->workers[i];
 		if (w->stuck_since)
