@@ -5,13 +5,19 @@
 #     info green-threads          lists them
 #     green-thread ID             selects one: backtrace, up, down, info locals … show it
 #     green-thread ID bt [ARGS]   prints its backtrace
+#     green-thread all bt [ARGS]  those of all
 #     green-thread                goes back to the OS thread
+#     green-gcore [FILE]          a core file that has all stacks and is no longer for it
 #
 # Reads the descriptor in the ELF note .note.libgreen (runtime/descriptor.h), no debug
 # information, and runs no code in the program.  Installed where gdb finds it by itself
 # when the library lies below /usr; otherwise: source libgreen-gdb.py
+import atexit
+import os
 import re
 import struct
+import tempfile
+from types import SimpleNamespace
 
 import gdb
 from gdb.unwinder import Unwinder, register_unwinder
@@ -152,10 +158,10 @@ class Thread:
             return "mutex 0x%x%s" % (self.wait_obj, " of %d" % owner if owner else "")
         return "%s 0x%x" % (why, self.wait_obj) if self.wait_obj else why
 
-    def registers(self):
+    def registers(self, context):
         """Those of the call that parked it, from its saved context."""
         layout = self.layout
-        context = read(self.sp, layout.items["frame"][1])
+        context = context[:layout.items["frame"][1]]
         values = {"rip": layout.get(context, "frame.pc"),
                   DWARF_REGISTERS[layout["frame.sp_number"]]: self.sp + len(context)}
         for i, name in enumerate(DWARF_REGISTERS):
@@ -225,10 +231,150 @@ class Runtime:
         return thread.state == self.layout["state:ready"]
 
 
-class FrameId:
-    def __init__(self, sp, pc):
-        self.sp = sp
-        self.pc = pc
+def unpack(code, like, moved):
+    """What pack() of stacks/pack.h was given: words, from the model's words."""
+    words, recent, at = [], [], (len(like) + 3) // 4
+
+    def difference():
+        nonlocal at
+        how, count = code[at], code[at] % 16
+        if how >= 32:
+            at += 1
+            return recent[-1 - (how - 32)]
+        value = number(code[at + 1:at + 1 + count], signed=True)
+        at += 1 + count
+        if how >= 16:
+            return value - like[len(words)]
+        recent.append(value)
+        return value
+
+    for i in range(len(like)):
+        how = code[i // 4] >> i % 4 * 2 & 3
+        add = (lambda: 0, lambda: moved, lambda: recent[-1], difference)[how]()
+        words.append(like[i] + add & 0xffffffffffffffff)
+    return words
+
+
+class Stacks:
+    """Where the stacks lie, and their bytes, also of those that hibernate."""
+
+    def __init__(self, layout):
+        self.layout = layout
+        raw, step = read(*layout.items["arenas"]), layout.items["arena"][1]
+        self.arenas = [raw[at:at + step] for at in range(0, len(raw), step)]
+        self.sleeps = layout.items.get("PACK_FORMAT", (0, 0))[0] == 1  # absent where none can
+
+    def slot(self, thread):
+        """Its arena, number there, and the address where its frames begin."""
+        layout = self.layout
+        shift = layout["STACK_ID_SHIFT"]
+        arena = self.arenas[(thread.stack >> shift) - 1]
+        slot = thread.stack & (1 << shift) - 1
+        end = layout.get(arena, "arena.base") + (slot + 1 << layout.get(arena, "arena.shift"))
+        colour = slot * layout["STACK_COLOUR_FACTOR"] & layout["STACK_COLOUR_MASK"]
+        return arena, slot, end - (colour << layout["STACK_COLOUR_SHIFT"])
+
+    def word(self, thread):
+        """The word of its slot and its entry in the slab."""
+        layout = self.layout
+        if not self.sleeps or not thread.stack or thread.is_foreign():
+            return 0, 0
+        arena, slot, _ = self.slot(thread)
+        size = layout.items["slot_sleep"][1]
+        try:
+            raw = read(layout.get(arena, "arena.sleep") + slot * size, size)
+        except gdb.error:
+            return 0, 0
+        return layout.get(raw, "slot_sleep.word"), layout.get(raw, "slot_sleep.slab")
+
+    def length(self, word):
+        return word >> self.layout["SLOT_LENGTH_SHIFT"] & self.layout["SLOT_LENGTH_MASK"]
+
+    def is_hibernated(self, thread):
+        return self.sleeps and self.length(self.word(thread)[0]) > 0
+
+    def packed(self, thread):
+        """The bytes below its top that are in the slab; none: they are not."""
+        layout = self.layout
+        word, entry = self.word(thread)
+        if not self.sleeps or not self.length(word):
+            return b""
+        count = self.length(word) // 8
+        top, model = self.slot(thread)[2], word >> layout["SLOT_MODEL_SHIFT"]
+        view = layout.read("hibernate_view", layout["hibernate_view"])
+        at = layout.get(view, "hibernate_view.slab") + entry * layout["SLAB_UNIT"]
+        size = (count + 3) // 4 + count * 9
+        try:
+            code = read(at, size)
+        except gdb.error:  # it is shorter than the longest one
+            code = read(at, min(size, 4096 - at % 4096))
+        words = read(layout.get(view, "hibernate_view.words") +
+                     model * layout["PACK_WORDS_MAX"] * 8, count * 8)
+        model_top = layout.peek(layout.get(view, "hibernate_view.models") +
+                                model * layout.items["pack_model"][1], "pack_model.top")
+        words = unpack(code, struct.unpack("<%dQ" % count, words), top - model_top)
+        return struct.pack("<%dQ" % count, *words)
+
+    def read(self, thread):
+        """Its bytes from the saved context up, and are they from the slab?  Nothing: they
+        cannot be had.  No saved context begins with a page of zeroes."""
+        top = self.slot(thread)[2]
+        word, _ = self.word(thread)
+        if not self.sleeps or word & self.layout["SLOT_STATE_MASK"] != \
+                self.layout["slot:hibernated"]:
+            try:
+                found = read(thread.sp, top - thread.sp)
+                if self.layout.get(found, "frame.pc"):
+                    return found, False
+            except gdb.error:
+                pass
+        try:
+            found = self.packed(thread)
+        except (gdb.error, IndexError):  # of a damaged core file
+            found = b""
+        return (found, True) if len(found) == top - thread.sp else (b"", False)
+
+
+class Overlay:
+    """Bytes that gdb sees where the program has none: the only section of a symbol file,
+    which gdb reads instead of memory, being told to trust read-only sections.  The
+    program is not touched, and a core file need not have room for them."""
+
+    def __init__(self):
+        self.path = None
+        # gdb may end while one is shown.
+        atexit.register(lambda: self.path and os.unlink(self.path))
+
+    @staticmethod
+    def file(address, data):
+        names = b"\0.green_stack\0.shstrtab\0"
+        head, room = 64, (len(data) + 7) // 8 * 8
+        section = struct.Struct("<IIQQQQIIQQ")
+        table = head + room + (len(names) + 7) // 8 * 8
+        # 62: EM_X86_64
+        elf = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 0, table, 0,
+                          head, 56, 0, section.size, 3, 2)
+        return (elf + data.ljust(room, b"\0") + names.ljust(table - head - room, b"\0") +
+                section.pack(0, 0, 0, 0, 0, 0, 0, 0, 0, 0) +
+                section.pack(1, 1, 2, address, head, len(data), 0, 0, 8, 0) +
+                section.pack(14, 3, 0, 0, head + room, len(names), 0, 0, 1, 0))
+
+    def show(self, address, data):
+        self.hide()
+        descriptor, self.path = tempfile.mkstemp(prefix="green-stack-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(self.file(address, data))
+        self.trusted = gdb.parameter("trust-readonly-sections")
+        gdb.execute("add-symbol-file %s -s .green_stack %d" % (self.path, address), to_string=True)
+        gdb.execute("set trust-readonly-sections on")
+
+    def hide(self):
+        if not self.path:
+            return
+        path, self.path = self.path, None
+        gdb.execute("set trust-readonly-sections " + ("on" if self.trusted else "off"))
+        gdb.execute("remove-symbol-file %s" % path, to_string=True)
+        os.unlink(path)
 
 
 class GreenUnwinder(Unwinder):
@@ -240,6 +386,7 @@ class GreenUnwinder(Unwinder):
         super().__init__("libgreen")
         self.values = None
         self.at = None
+        self.overlay = Overlay()
 
     def __call__(self, pending):
         if self.values is None:
@@ -249,23 +396,24 @@ class GreenUnwinder(Unwinder):
             return None
         # An id below the green stack: gdb wants callers to lie higher.
         info = pending.create_unwind_info(
-            FrameId(gdb.Value(self.values["rsp"] - 128), gdb.Value(at[1])))
+            SimpleNamespace(sp=gdb.Value(self.values["rsp"] - 128), pc=gdb.Value(at[1])))
         for name, value in self.values.items():
             register = pending.read_register(name)
             info.add_saved_register(name, gdb.Value(value).cast(register.type))
         return info
 
-    def select(self, values):
+    def select(self, values, address=0, data=None):
+        """data: what to see at that address."""
         self.values = None
         gdb.invalidate_cached_frames()
+        self.overlay.hide()
+        if data:
+            self.overlay.show(address, data)
         if values:
             newest = gdb.newest_frame()
             self.at = int(newest.read_register("rsp")), int(newest.read_register("rip"))
             self.values = values
             gdb.invalidate_cached_frames()
-
-    def has_selected(self):
-        return self.values is not None
 
 
 class InfoGreenThreads(gdb.Command):
@@ -277,20 +425,23 @@ the OS thread of its worker while it runs, and who spawned it."""
 
     def invoke(self, arg, from_tty):
         runtime = Runtime()
+        stacks = Stacks(runtime.layout)
         print("%-12s %-8s %-24s %-36s %-8s %s"
               % ("ID", "STATE", "NAME", "WAITS ON", "RUNS ON", "SPAWNED AT"))
         for thread in runtime.threads():
             runs_on = runtime.workers.get(thread.address)
             state = "running" if runs_on else thread.state_name()
-            print("%-12d %-8s %-24s %-36s %-8s %s"
+            print("%-12d %-8s %-24s %-36s %-8s %s%s"
                   % (thread.id, state, thread.name(), thread.waits_on(runtime.table),
-                     runs_on or "", "" if thread.is_foreign() else place(thread.spawn_pc)))
+                     runs_on or "", "" if thread.is_foreign() else place(thread.spawn_pc),
+                     ", hibernated" if stacks.is_hibernated(thread) else ""))
 
 
 class GreenThread(gdb.Command):
     """Look at the stack of a green thread.
 green-thread ID: select it; the frames from 1 on are its own, frame 0 is that of the OS thread.
 green-thread ID bt [ARGS]: print its backtrace.
+green-thread all bt [ARGS]: print those of all.
 green-thread: go back to the OS thread."""
 
     def __init__(self):
@@ -301,35 +452,57 @@ green-thread: go back to the OS thread."""
         unwinder.select(None)
         if not words:
             return
+        if len(words) > 1 and words[1] not in ("bt", "backtrace", "where"):
+            raise gdb.GdbError("green-thread: after the id comes \"bt\" or nothing")
+        path = (words[2] if len(words) > 2 else "") if len(words) > 1 else None
+        runtime = Runtime()
+        stacks = Stacks(runtime.layout)
+        if words[0] == "all" and path is not None:
+            self.all(runtime, stacks, path)
+            return
         try:
             ident = int(words[0], 0)
         except ValueError:
             raise gdb.GdbError("green-thread: \"%s\" is not an id" % words[0])
-        if len(words) > 1 and words[1] not in ("bt", "backtrace", "where"):
-            raise gdb.GdbError("green-thread: after the id comes \"bt\" or nothing")
-        runtime = Runtime()
-        thread = runtime.find(ident)
-        if thread.address in runtime.workers:
-            self.go_to(runtime.workers[thread.address])
-            if len(words) > 1:
-                gdb.execute("bt " + (words[2] if len(words) > 2 else ""))
-            return
-        if not runtime.is_saved(thread):
-            raise gdb.GdbError("green-thread: %d is %s and has no saved stack"
-                               % (ident, thread.state_name()))
-        values = thread.registers()
-        if not values["rip"]:
-            raise gdb.GdbError("green-thread: the stack of %d is not in this core file (gdb's "
-                               "gcore cannot read past guards; the kernel's cores are whole)"
-                               % ident)
-        unwinder.select(values)
-        if len(words) > 1:
+        self.look(runtime, stacks, runtime.find(ident), path)
+
+    def all(self, runtime, stacks, path):
+        before = gdb.selected_thread()
+        for thread in runtime.threads():
+            if thread.is_foreign():
+                continue
+            print("\nGreen thread %d (%s), %s%s:"
+                  % (thread.id, thread.name(), thread.state_name(),
+                     ", hibernated" if stacks.is_hibernated(thread) else ""))
             try:
-                self.backtrace(words[2] if len(words) > 2 else "")
-            finally:
-                unwinder.select(None)
-        else:
+                self.look(runtime, stacks, thread, path)
+            except gdb.GdbError as error:
+                print("(%s)" % error)
+        if before:
+            before.switch()
+
+    def look(self, runtime, stacks, thread, path):
+        """Selects it, or prints its call path and selects none."""
+        if thread.address in runtime.workers and not stacks.is_hibernated(thread):
+            self.go_to(runtime.workers[thread.address])
+            if path is not None:
+                gdb.execute("bt " + path)
+            return
+        if not runtime.is_saved(thread) and not stacks.is_hibernated(thread):
+            raise gdb.GdbError("green-thread: %d is %s and has no saved stack"
+                               % (thread.id, thread.state_name()))
+        data, packed = stacks.read(thread)
+        if not data:
+            raise gdb.GdbError("green-thread: the stack of %d cannot be read (gdb's own gcore "
+                               "leaves stacks out, green-gcore does not)" % thread.id)
+        unwinder.select(thread.registers(data), thread.sp, data if packed else None)
+        if path is None:
             gdb.execute("frame 1")
+            return
+        try:
+            self.backtrace(path)
+        finally:
+            unwinder.select(None)
 
     @staticmethod
     def backtrace(arguments):
@@ -352,10 +525,76 @@ green-thread: go back to the OS thread."""
         raise gdb.GdbError("green-thread: gdb does not know its OS thread %d" % tid)
 
 
+class GreenGcore(gdb.Command):
+    """Save a core file of a libgreen program, with its green threads' stacks.
+green-gcore [FILE]
+
+gdb's own generate-core-file gives up on a mapping at the first page that it cannot read,
+as the guards of green stacks are; or it writes out all zeroes below the frames.  This
+command has it write the file, and puts the frames in their places in it."""
+
+    def __init__(self):
+        super().__init__("green-gcore", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
+
+    def invoke(self, arg, from_tty):
+        runtime = Runtime()
+        stacks = Stacks(runtime.layout)
+        path = os.path.expanduser(arg.strip()) or "core.%d" % gdb.selected_inferior().pid
+        said = gdb.execute("generate-core-file %s" % path, to_string=True)
+        print(re.sub(r"(?m)^(warning: Memory read failed|Saved core).*\n", "", said), end="")
+        threads = [t for t in runtime.threads() if t.stack and not t.is_foreign()]
+        # Those that hibernate are in the slab, which gdb does read.
+        awake = [t for t in threads if not stacks.is_hibernated(t)]
+        with open(path, "r+b") as file:
+            segments = self.segments(file)
+            put = [self.put(file, segments, *self.frames(runtime, stacks, t)) for t in awake]
+        print("Saved %s: %d stacks, %d of them hibernated%s"
+              % (printable(path), len(threads), len(threads) - len(awake),
+                 "; %d could not be saved" % put.count(False) if False in put else ""))
+
+    @staticmethod
+    def segments(file):
+        """(address, size, offset) of each part of memory in the core file."""
+        file.seek(0)
+        start, _, _, _, size, count = struct.unpack_from("<QQIHHH", file.read(64), 32)
+        file.seek(start)
+        headers = struct.iter_unpack("<IIQQQQQQ", file.read(size * count))
+        return [(address, kept, offset)
+                for kind, _, offset, address, _, kept, _, _ in headers if kind == 1]
+
+    @staticmethod
+    def frames(runtime, stacks, thread):
+        """Where they begin, and their bytes."""
+        arena, _, top = stacks.slot(thread)
+        if runtime.is_saved(thread):
+            return thread.sp, stacks.read(thread)[0]
+        # It runs: all there is, page by page, down to the guard.
+        low, data = top, b""
+        size = 1 << stacks.layout.get(arena, "arena.shift")
+        try:
+            while low % size or low == top:
+                begin = (low - 1) & ~4095
+                data = read(begin, low - begin) + data
+                low = begin
+        except gdb.error:
+            pass
+        return low, data
+
+    @staticmethod
+    def put(file, segments, address, data):
+        for start, size, offset in segments:
+            if data and start <= address and address + len(data) <= start + size:
+                file.seek(offset + address - start)
+                file.write(data)
+                return True
+        return False
+
+
 if not hasattr(gdb, "libgreen_unwinder"):
     gdb.libgreen_unwinder = GreenUnwinder()
     register_unwinder(None, gdb.libgreen_unwinder, replace=True)
     gdb.events.cont.connect(lambda event: gdb.libgreen_unwinder.select(None))
     InfoGreenThreads()
     GreenThread()
+    GreenGcore()
 unwinder = gdb.libgreen_unwinder
