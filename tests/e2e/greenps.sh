@@ -18,6 +18,13 @@ if ! [ -x "$greenps" ]; then
 	exit 77
 fi
 
+# at_most WHAT MOST FOUND
+at_most() {
+	[ "$3" -le "$2" ] && return
+	echo "$1: expected at most $2, found '$3'"
+	return 1
+}
+
 # ---- programs to look at ---------------------------------------------------------
 
 # start PROGRAM [ARGUMENT]...: runs it until the test ends; $pid is its number.  Its
@@ -35,7 +42,7 @@ start() {
 	done
 	case ${state:-$*} in
 	*--* | unknown) ;;
-	*) all_parked "$pid" ;;
+	*) all_parked "$pid" && { [ -z "${GREEN_HIBERNATE_MS:-}" ] || all_asleep "$pid"; } ;;
 	esac
 }
 
@@ -48,6 +55,19 @@ all_parked() {
 		sleep 0.02
 	done
 	echo 'the threads did not come to rest'
+	return 1
+}
+
+# all_asleep PID: waits until all hibernate but main, whose wait pins its stack, and
+# those who never do.
+all_asleep() {
+	local i
+	for ((i = 0; i < 500; i++)); do
+		[ "$("$greenps" "$1" 2>/dev/null | grep -c '^[0-9].* hibernated$')" -ge \
+			$((10 + ${asleep:-0})) ] && return
+		sleep 0.02
+	done
+	echo 'the threads did not hibernate'
 	return 1
 }
 
@@ -185,6 +205,42 @@ test_two_thousand() {
 	stacks_are_whole 2011
 }
 
+# can_hibernate: skips where stacks do not: no memory is watched for missing pages and writes.
+can_hibernate() {
+	GREEN_HIBERNATE_MS=1 state=unknown start "$temp/sights" || return 1
+	grep -q '^VmFlags:.* um uw' "/proc/$pid/smaps" && return
+	echo 'stacks do not hibernate here'
+	return 77
+}
+
+# Fifteen hundred in each of the two modes of userfaultfd, every tenth of which stays awake.
+test_hibernated() {
+	local before mode
+	can_hibernate || return
+	export GREEN_HIBERNATE_MS=1 asleep=1350 GREEN_FEATURES
+	for mode in '' -userfaultfd_kernel; do
+		GREEN_FEATURES=$mode
+		start "$temp/sights" 1500 || return 1
+		before=$(stack_memory)
+		succeeds "$pid" --stacks --waits || return 1
+		each_kind_is_there || return 1
+		stacks_are_whole 1511 || return 1
+		equal 'hibernated' 1360 "$(grep -c '^[0-9].* hibernated$' "$temp/out")" || return 1
+		has 'the head' '1511 parked, 1360 of them hibernated$' "$temp/out" || return 1
+		succeeds "$pid" --json --stacks || return 1
+		"$temp/jsoncheck" program=sights <"$temp/out" || return 1
+		equal 'hibernated' 1360 "$(grep -o '"hibernated":true' "$temp/out" | wc -l)" || return 1
+		# Looking did not bring them back.
+		equal 'KiB of stacks' "$before" "$(stack_memory)" || return 1
+	done
+}
+
+# stack_memory: what the stacks of the program take, in KiB: more, if one has been brought back.
+stack_memory() {
+	awk '/^Rss:/ { rss = $2 } /^VmFlags:.* um / { sum += rss } END { print sum }' \
+		"/proc/$pid/smaps"
+}
+
 # same_shape PROGRAM: it is seen as the program with symbols is.
 same_shape() {
 	start "$temp/sights" || return 1
@@ -302,6 +358,30 @@ test_other_version() {
 	has 'what the script says' 'a descriptor of version 9, this script knows 1' "$temp/gdb"
 }
 
+# A program that packs stacks in a way that is not known here: all but those are shown.
+test_other_packing() {
+	local i
+	can_hibernate || return
+	sed 's/PACK_FORMAT/PACK_FORMER/' "$temp/sights" >"$temp/packs"
+	chmod +x "$temp/packs"
+	GREEN_HIBERNATE_MS=1 state=unknown start "$temp/packs" || return 1
+	# All do but main: its page, and what it has below.
+	for ((i = 0; i < 500; i++)); do
+		[ "$(stack_memory)" -le 16 ] && break
+		sleep 0.02
+	done
+	succeeds "$pid" --stacks || return 1
+	each_kind_is_there || return 1
+	equal 'stacks that cannot be read' 10 \
+		"$(grep -c '^    (its stack cannot be read)' "$temp/out")" || return 1
+	equal 'hibernated' 0 "$(grep -c 'hibernated' "$temp/out")" || return 1
+	command -v gdb >/dev/null || return 0
+	gdb_says -p "$pid" -ex "source $script" -ex 'info green-threads' \
+		-ex "green-thread $(id_of sleeper) bt" || return
+	has 'a thread' '^[0-9]+ +parked +"locker" +mutex 0x[0-9a-f]+ of [0-9]+' "$temp/gdb" || return 1
+	has 'what it says' 'the stack of [0-9]+ cannot be read' "$temp/gdb"
+}
+
 test_not_allowed() {
 	if [ "$(id -u)" -ne 0 ] || ! command -v setpriv >/dev/null; then
 		echo 'needs root and setpriv'
@@ -363,6 +443,16 @@ gdb_core() {
 	[ -s "$temp/$name" ] || { cat "$temp/gdb"; return 1; }
 }
 
+# green_core NAME [ARGUMENT]...: one by the gdb script, of a sights with guards.
+green_core() {
+	local name=$1
+	shift
+	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
+	start "$temp/sights" "$@" || return 1
+	gdb_says -p "$pid" -ex "source $script" -ex "green-gcore $temp/$name" || return
+	has 'what it says' "^Saved $temp/$name: [0-9]+ stacks, [0-9]+ of them hibernated$" "$temp/gdb"
+}
+
 test_core() {
 	"$1" core.all || return
 	succeeds "$temp/core.all" --stacks --waits || return 1
@@ -380,6 +470,41 @@ test_core_two_thousand() {
 	succeeds "$temp/core.many" --stacks || return 1
 	equal 'threads' 2011 "$(grep -c '^[0-9]* *parked' "$temp/out")" || return 1
 	stacks_are_whole 2011
+}
+
+# A core in a file and from a pipe, of fifteen hundred of whom most hibernate: it has all
+# their stacks, and is not much longer than their slots.
+test_core_hibernated() {
+	can_hibernate || return
+	export GREEN_HIBERNATE_MS=1 asleep=1350
+	"$1" core.asleep 1500 || return
+	at_most 'its length' $((300 << 20)) "$(stat -c %s "$temp/core.asleep")" || return 1
+	at_most 'its 512-byte blocks' $((120 << 11)) "$(stat -c %b "$temp/core.asleep")" || return 1
+	succeeds "$temp/core.asleep" --stacks || return 1
+	stacks_are_whole 1511 || return 1
+	has 'the head' '1511 parked, 1360 of them hibernated$' "$temp/out" || return 1
+	tail -n +2 "$temp/out" >"$temp/by_file"
+	# shellcheck disable=SC2002 # a pipe is wanted
+	cat "$temp/core.asleep" | timeout 60 "$greenps" - --stacks >"$temp/out" 2>"$temp/err" ||
+		{ cat "$temp/err"; return 1; }
+	has 'the head' '^core standard input of process' "$temp/out" || return 1
+	tail -n +2 "$temp/out" | cmp - "$temp/by_file"
+}
+
+# A core written while stacks fall asleep and come back: each is in it.
+test_core_restless() {
+	local i asleep=0
+	can_hibernate || return
+	for i in 1 2 3; do
+		GREEN_HIBERNATE_MS=1 kernel_core core.restless$i --restless || return
+		succeeds "$temp/core.restless$i" --stacks || return 1
+		asleep=$((asleep + $(grep -c '^[0-9].* hibernated$' "$temp/out")))
+		# Each of the two workers may be about to leave one thread and to go on with another.
+		equal 'stacks' 1001 "$(grep -c '^    #0 \|^    (it runs' "$temp/out")" || return 1
+		at_least 'whole ones' 997 "$(grep -c '^    #[0-9]* .* switch_boot+' "$temp/out")" ||
+			{ grep '^    (' "$temp/out" | sort | uniq -c; return 1; }
+	done
+	at_least 'hibernated' 1 "$asleep"
 }
 
 # The green thread that runs has its registers in the core file's notes.
@@ -471,6 +596,41 @@ test_gdb_core() {
 	gdb_shows "$(id_of sleeper)" "$temp/sights" "$temp/core.gdb"
 }
 
+# A stack that hibernates looks like any other, and the program is not changed.
+test_gdb_hibernated() {
+	local sleeping before
+	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
+	can_hibernate || return
+	export GREEN_HIBERNATE_MS=1 GREEN_FEATURES
+	for GREEN_FEATURES in '' -userfaultfd_kernel; do
+		start "$temp/sights" || return 1
+		before=$(stack_memory)
+		succeeds "$pid" || return 1
+		sleeping=$(id_of sleeper)
+		gdb_shows "$sleeping" -p "$pid" || return
+		has 'who hibernates' '^[0-9]+ +parked +"sleeper" .* hibernated$' "$temp/gdb" || return 1
+		equal 'KiB of stacks' "$before" "$(stack_memory)" || return 1
+		green_core core.asleep$GREEN_FEATURES || return
+		gdb_shows "$(succeeds "$pid" && id_of sleeper)" "$temp/sights" \
+			"$temp/core.asleep$GREEN_FEATURES" || return
+		has 'who hibernates' '^[0-9]+ +parked +"sleeper" .* hibernated$' "$temp/gdb" || return 1
+	done
+}
+
+# Of a kernel's core, all in one command.
+test_gdb_all() {
+	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
+	can_hibernate || return
+	export GREEN_HIBERNATE_MS=1 asleep=900
+	kernel_core core.for_gdb 1000 || return
+	gdb_says "$temp/sights" "$temp/core.for_gdb" -ex "source $script" -ex 'green-thread all bt' ||
+		return
+	equal 'outermost frames' 1011 "$(grep -c '^#.* in switch_boot ()' "$temp/gdb")" || return 1
+	equal 'frames in deeper' 5005 "$(grep -c '^#.* in deeper (' "$temp/gdb")" || return 1
+	equal 'hibernated' 910 "$(grep -c '^Green thread .*, hibernated:$' "$temp/gdb")" || return 1
+	! grep -E 'Backtrace stopped|Traceback|Python Exception' "$temp/gdb"
+}
+
 test_gdb_other_program() {
 	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
 	gdb_says -ex "source $script" -ex 'info green-threads' || return
@@ -501,15 +661,18 @@ strip -o "$temp/shared_stripped" "$temp/shared"
 
 for name in list names_are_escaped stacks one_thread waits json leaves_it_alone two_thousand \
 	deleted under_load ends_meanwhile ends_any_time not_libgreen no_such_process \
-	not_started other_version not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
-	gdb_other_program; do
+	not_started other_version other_packing not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
+	gdb_other_program hibernated core_restless gdb_hibernated gdb_all; do
 	check $name test_$name
 done
 for name in no_pie static gc_sections stripped shared shared_stripped; do
 	check $name same_shape "$temp/$name"
 done
-for how in kernel_core gdb_core; do
+for how in kernel_core gdb_core green_core; do
 	check "core_$how" test_core $how
 	check "core_two_thousand_$how" test_core_two_thousand $how
+done
+for how in kernel_core green_core; do
+	check "core_hibernated_$how" test_core_hibernated $how
 done
 summary

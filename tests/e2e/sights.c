@@ -2,7 +2,9 @@
  *
  * Green threads for greenps and the gdb script to look at.
  *
- *	sights [THREADS]      one of each kind of wait, and a circle of two mutexes
+ *	sights [THREADS]      one of each kind of wait, and a circle of two mutexes; more that
+ *	                      sleep, every tenth of which never hibernates
+ *	sights --restless     a thousand that sleep for some milliseconds, again and again
  *	sights --churn        threads that spawn, yield, sleep, wake one another and end
  *	sights --before       the runtime has not been started
  *	sights --crash        one that aborts, some calls deep
@@ -26,7 +28,7 @@ static green_sem_t never, holding, aimed;
 static green_chan_t *channel;
 static green_t sleeping;
 static int ends[2];
-static _Atomic int done;
+static _Atomic int done, begun;
 
 /* Some frames, each with something that the unwinder must not lose. */
 KEPT int deeper(int n, void (*wait)(void))
@@ -132,6 +134,15 @@ static green_t start(const char *name, green_fn fn, void *arg)
 	return thread;
 }
 
+static void start_sleeper(bool awake)
+{
+	green_t thread;
+	struct green_attr attr = { .hibernate_after_ns = awake ? GREEN_FOREVER : 0 };
+
+	if (green_spawn(&thread, &attr, sleeper, NULL))
+		abort();
+}
+
 static void say_ready(void)
 {
 	printf("ready %d\n", (int)getpid());
@@ -160,7 +171,7 @@ static void *each_kind(void *arg)
 	green_sem_post(&aimed);
 	green_sem_post(&aimed);
 	for (int i = 0; i < more; i++)
-		start(NULL, sleeper, NULL);
+		start_sleeper(i % 10 == 0);
 	green_sleep(GREEN_MS(50)); /* those who look wait for it, too */
 	say_ready();
 	if (more < 0)
@@ -168,6 +179,34 @@ static void *each_kind(void *arg)
 	green_offload(waits_for_input, NULL, NULL);
 	(void)circles;
 	_exit(0);
+}
+
+/* ---- stacks that come and go ------------------------------------------------- */
+
+static void sleep_briefly(void)
+{
+	green_sleep(GREEN_MS(1 + green_self() % 64));
+}
+
+static void *restless(void *arg)
+{
+	begun++;
+	while (!done)
+		deeper(4, sleep_briefly);
+	return arg;
+}
+
+static void *nap(void *arg)
+{
+	for (int i = 0; i < 1000; i++)
+		start(NULL, restless, NULL);
+	while (begun < 1000)
+		green_sleep(GREEN_MS(10));
+	green_sleep(GREEN_MS(100));
+	say_ready();
+	green_offload(waits_for_input, NULL, NULL);
+	_exit(0);
+	return arg;
 }
 
 /* ---- a load ----------------------------------------------------------------- */
@@ -222,6 +261,8 @@ int main(int argc, char **argv)
 		waits_for_input(NULL);
 		return 0;
 	}
+	if (argc > 1 && !strcmp(argv[1], "--restless"))
+		return green_run(nap, NULL, NULL) != 0;
 	if (argc > 1 && !strcmp(argv[1], "--crash"))
 		more = -1;
 	return green_run(argc > 1 && !strcmp(argv[1], "--churn") ? load : each_kind, &more, NULL) !=
