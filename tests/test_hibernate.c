@@ -6,6 +6,7 @@
  */
 #include "harness.h"
 #include "green_sync.h"
+#include "hibernate.h"
 #include "stack.h"
 #include "worker.h"
 
@@ -280,6 +281,86 @@ static void *forks(void *unused)
 TEST(a_forked_child_sees_them)
 {
 	in_modes(forks);
+}
+
+/* What a child sees of stacks that were falling asleep or waking up at the moment. */
+static volatile uint64_t (*_Atomic restless_bytes[COUNT])[40];
+
+static void *restless(void *arg)
+{
+	uint64_t index = (uint64_t)((struct parked *)arg - parked);
+	volatile uint64_t bytes[40];
+
+	for (unsigned i = 0; i < 40; i++)
+		bytes[i] = index * 1000 + i;
+	atomic_store(&restless_bytes[index], &bytes);
+	while (!atomic_load(&over))
+		CHECK_EQ(green_sleep(GREEN_US(500 + index % 64 * 100)), 0);
+	for (unsigned i = 0; i < 40; i++)
+		CHECK_EQ(bytes[i], index * 1000 + i);
+	return NULL;
+}
+
+static _Noreturn void in_restless_child(void)
+{
+	unsigned before = checks_failed();
+	green_t thread;
+
+	for (uint64_t at = 0; at < COUNT; at++)
+		for (unsigned i = 0; i < 40; i++)
+			CHECK_EQ((*restless_bytes[at])[i], at * 1000 + i);
+	CHECK_EQ(green_spawn(&thread, NULL, restless, NULL), -EOWNERDEAD);
+	CHECK_EQ(green_self(), GREEN_NONE);
+	CHECK_EQ(green_sleep(GREEN_US(100)), 0);
+	_exit(checks_failed() > before);
+}
+
+static int status_of(pid_t child)
+{
+	int status = -1;
+
+	REQUIRE(child > 0);
+	while (waitpid(child, &status, WNOHANG) == 0)
+		green_sleep(GREEN_MS(1));
+	return status;
+}
+
+static void *forks_meanwhile(void *unused)
+{
+	uint64_t before = stacks_hibernations();
+
+	(void)unused;
+	atomic_store(&over, false);
+	for (unsigned i = 0; i < COUNT; i++) {
+		atomic_store(&restless_bytes[i], NULL);
+		parked[i].thread = start_green(restless, &parked[i]);
+	}
+	for (unsigned i = 0; i < COUNT; i++)
+		while (!atomic_load(&restless_bytes[i]))
+			green_sleep(GREEN_MS(1));
+	for (volatile unsigned i = 0; i < scaled(20); i++) {
+		pid_t child = fork();
+		if (child == 0)
+			in_restless_child();
+		CHECK_EQ(status_of(child), 0);
+		child = fork();
+		if (child == 0) {
+			execl("/bin/true", "true", NULL);
+			_exit(127);
+		}
+		CHECK_EQ(status_of(child), 0);
+	}
+	while (stacks_hibernations() - before < COUNT)
+		green_sleep(GREEN_MS(1));
+	atomic_store(&over, true);
+	for (unsigned i = 0; i < COUNT; i++)
+		join_green(parked[i].thread);
+	return NULL;
+}
+
+TEST(a_child_of_a_restless_parent_sees_them)
+{
+	in_modes(forks_meanwhile);
 }
 
 static void *closes_all(void *unused)
