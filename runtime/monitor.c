@@ -244,6 +244,7 @@ static void *monitor_thread(void *unused)
 		bool all_asleep = true;
 		for (unsigned i = 0; i < rt.workers_count; i++) {
 			look_at(worker_at(i), &monitor.seen[i], now);
+			trace_hurry(&worker_at(i)->trace);
 			all_asleep &= asleep(worker_at(i));
 		}
 		note_peak();

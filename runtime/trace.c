@@ -136,9 +136,14 @@ static uint64_t clock_read(struct trace_worker *t, uint64_t at, uint64_t switche
 {
 	uint64_t now = trace_now();
 
-	t->every = clock_every(t, now, switches);
+	atomic_store_explicit(&t->every, clock_every(t, now, switches), memory_order_relaxed);
 	t->clock_at = at;
 	return t->clock = now;
+}
+
+static inline uint64_t every_of(struct trace_worker *t)
+{
+	return atomic_load_explicit(&t->every, memory_order_relaxed);
 }
 
 static inline uint64_t switches_of(const struct worker *w)
@@ -152,7 +157,7 @@ static inline uint64_t clock_leaving(struct worker *w)
 	struct trace_worker *t = &w->trace;
 	uint64_t switches = switches_of(w);
 
-	return switches - t->clock_at >= t->every ? clock_read(t, switches, switches) : t->clock;
+	return switches - t->clock_at >= every_of(t) ? clock_read(t, switches, switches) : t->clock;
 }
 
 /* It has got it: a switch after the reading that its predecessor made, maybe. */
@@ -161,7 +166,8 @@ static inline uint64_t clock_arriving(struct worker *w)
 	struct trace_worker *t = &w->trace;
 	uint64_t switches = switches_of(w);
 
-	return switches - t->clock_at > t->every ? clock_read(t, switches - 1, switches) : t->clock;
+	return switches - t->clock_at > every_of(t) ? clock_read(t, switches - 1, switches)
+	                                            : t->clock;
 }
 
 /* In the scheduler context all that happens between two switches is one moment:
@@ -173,8 +179,8 @@ static inline uint64_t clock_waking(struct worker *w)
 
 	if (w->in_scheduler)
 		return switches != t->clock_at ? clock_read(t, switches, switches) : t->clock;
-	return switches - t->clock_at >= t->every ? clock_read(t, switches - 1, switches)
-	                                          : t->clock;
+	return switches - t->clock_at >= every_of(t) ? clock_read(t, switches - 1, switches)
+	                                             : t->clock;
 }
 
 /* ---- handing on ----------------------------------------------------------------- */
@@ -466,7 +472,7 @@ void trace_worker_start(struct worker *w)
 	atomic_store_explicit(&t->head, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->flushed, 0, memory_order_relaxed);
 	t->clock_at = TRACE_STALE;
-	t->every = 1;
+	atomic_store_explicit(&t->every, 1, memory_order_relaxed);
 	t->stacks_on = false;
 	if (trace_wants(worker_start))
 		probe_worker_start(w->id, (uint64_t)w->tid, w);

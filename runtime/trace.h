@@ -16,7 +16,7 @@
  * The clock takes longer to read (17 ns under KVM) than a switch.  One reading holds
  * for the thread that parks and for the one that goes on in its place.  The flight
  * recorder reads it at every switch only where switches are rare, else at every
- * TRACE_RARELYth, and after each look around.
+ * sixteenth, after each look around, and when the monitor says so.
  */
 #ifndef TRACE_H
 #define TRACE_H
@@ -35,10 +35,10 @@ struct trace_worker {
 	struct trace_record *records; /* trace_info.ring of them; NULL: no memory */
 	_Atomic uint64_t head;        /* written ever */
 	_Atomic uint64_t flushed;
-	uint64_t clock;    /* the last reading, */
-	uint64_t clock_at; /* made when worker.switches was this */
-	uint64_t every;    /* switches until the next one */
-	uint64_t *seen;    /* sites whose stack was shown (TRACE_SEEN of them) */
+	uint64_t clock;         /* the last reading, */
+	uint64_t clock_at;      /* made when worker.switches was this */
+	_Atomic uint64_t every; /* switches until the next one; trace_hurry() */
+	uint64_t *seen;         /* sites whose stack was shown (TRACE_SEEN of them) */
 	int64_t flushed_ns;
 	uint32_t stacks; /* until the next stack of a known site */
 	bool stacks_on;  /* seen is of those who are attached now */
@@ -119,6 +119,14 @@ void trace_worker_free(struct worker *w); /* its memory */
 
 /* It looks around: hands on what has lain for 10 ms. */
 void trace_tick(struct worker *w, int64_t now);
+
+/* The monitor, a hundred times a second: the clock shall be read at w's next switch,
+ * so that a time is never older than that, however long green threads run. */
+static inline void trace_hurry(struct trace_worker *t)
+{
+	/* Relaxed: the owner may overwrite it; then it has just read the clock. */
+	atomic_store_explicit(&t->every, 1, memory_order_relaxed);
+}
 
 /* It will sleep: the same; no longer than the result if some of it is left. */
 int64_t trace_sleep(struct worker *w, int64_t limit);

@@ -463,6 +463,42 @@ TEST(a_read_is_recorded_at_the_callers_line)
 	run_green_with(&one_worker, a_read, NULL, NULL);
 }
 
+static unsigned sites_seen(void)
+{
+	const uint64_t *seen = worker_self()->trace.seen;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 1024; i++)
+		n += seen[i] != 0;
+	return n;
+}
+
+static void *stacks_once(void *arg)
+{
+	attach(&trace_hot.sem.stack, 1);
+	play(50); /* one yield, and one place that waits */
+	join_green(pair.other);
+	CHECK(worker_self()->trace.stacks_on);
+	CHECK_GE(sites_seen(), 2);
+	unsigned before = sites_seen();
+	play(50);
+	join_green(pair.other);
+	CHECK_LE(sites_seen(), before + 2); /* another call of play(), another join */
+	attach(&trace_hot.sem.stack, -1);
+	/* Forgotten at the next look around: who attaches then sees them anew. */
+	WAIT_FOR(!worker_self()->trace.stacks_on);
+	attach(&trace_hot.sem.stack, 1);
+	play(1);
+	CHECK_LE(sites_seen(), 2);
+	attach(&trace_hot.sem.stack, -1);
+	return join_green(pair.other), arg;
+}
+
+TEST(each_place_shows_its_stack_once)
+{
+	run_green_with(&one_worker, stacks_once, NULL, NULL);
+}
+
 /* ---- two workers -------------------------------------------------------------------- */
 
 static void *migrants(void *arg)
