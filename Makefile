@@ -83,6 +83,11 @@ compile = $(CC) $(all_cppflags) $(all_cflags) $(1) -MMD -MP -c -o $@ $<
 link = $(CC) $(all_cflags) $(all_ldflags) -o $@ $(filter %.o,$^) $(1) \
 	$(filter %/libgreen.a %/libgreen_test.a,$^) $(libs)
 
+# The library's code lies in a section of its own, whose bounds the linker gives a name
+# to: whether it was interrupted in there is a question of two addresses (overflow.c).
+own_section := $(foreach s,.text .text.unlikely .text.startup .text.hot,--rename-section $(s)=green_text)
+in_one_section = $(if $(filter runtime/% stacks/%,$<),$(Q)$(OBJCOPY) $(own_section) $@)
+
 # ---- what there is to build ------------------------------------------------
 
 # In runtime/arch a file named for another CPU is left out.
@@ -140,11 +145,13 @@ $(B)/obj/%.c.o: %.c $(B)/flags
 	$(call say,CC)
 	@mkdir -p $(@D)
 	$(Q)$(call compile,$(object_flags))
+	$(call in_one_section)
 
 $(B)/obj/%.S.o: %.S $(B)/flags
 	$(call say,AS)
 	@mkdir -p $(@D)
 	$(Q)$(call compile)
+	$(call in_one_section)
 
 # A tracer's call pushes onto the stack, where a function's red zone would be.
 $(B)/obj/runtime/probes.c.o: object_flags = $(if $(filter x86_64,$(ARCH)),-mno-red-zone)

@@ -116,18 +116,22 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	if (sig == SIGBUS && info->si_code == BUS_ADRERR &&
 	    (stack_touched(info->si_addr) || stack_guard_deadly(info->si_addr)))
 		return;
-	enum overflow_kind kind =
-		info->si_code > 0 ? overflow_report(info, context) : OVERFLOW_NONE;
-
-	if (kind == OVERFLOW_NONE) {
+	switch (info->si_code > 0 ? overflow_handle(info, context) : OVERFLOW_NONE) {
+	case OVERFLOW_NONE:
 		pass_on(sig, info, context);
 		return;
-	}
-	/* Return into the fault: it kills, and the core dump shows it.  A signal
-	 * that could not be delivered is not tried again. */
-	set_default(sig);
-	if (kind == OVERFLOW_SIGNAL)
+	case OVERFLOW_FATAL:
+		/* Return into the fault: it kills, and the core dump shows it. */
+		set_default(sig);
+		return;
+	case OVERFLOW_FATAL_SIGNAL:
+		/* A signal that could not be delivered is not tried again. */
+		set_default(sig);
 		send_again(sig, info);
+		return;
+	case OVERFLOW_SETTLED:
+		return;
+	}
 }
 
 /* ---- installing ------------------------------------------------------------- */
@@ -151,6 +155,7 @@ int fault_init(void)
 {
 	struct sigaction action, old;
 
+	overflow_init();
 	memset(&action, 0, sizeof(action));
 	action.sa_sigaction = on_fault;
 	action.sa_flags = SA_SIGINFO | SA_ONSTACK;

@@ -68,6 +68,28 @@ enum green_engine {
 	GREEN_ENGINE_EPOLL = 2,
 };
 
+/* What happens when a green thread runs out of its stack.  In both cases a report on
+ * standard error says which, where it was spawned, how large its stack is and what it
+ * was doing. */
+enum green_overflow {
+	GREEN_OVERFLOW_DEFAULT = 0, /* in attributes: as the options say; there: abort */
+	GREEN_OVERFLOW_ABORT = 1,   /* the process is killed by SIGSEGV */
+	/* That green thread ends, the process goes on: green_join() returns
+	 * -EOVERFLOW; a connection of green_serve() is closed; the result of an item
+	 * of green_pool_imap() is NULL; green_run() returns -EOVERFLOW if it was the
+	 * first thread, all others having been cancelled.
+	 * Nothing is unwound: no destructor or clean-up handler runs, memory is not
+	 * freed, descriptors stay open, mutexes stay held (in the C library too, as
+	 * malloc's: a function of it that was interrupted in the middle may leave
+	 * what it was changing unusable), and what others were given of its stack is
+	 * no longer there.
+	 * Two overflows kill the process even so: in a signal handler; and inside a
+	 * call of this library that does not find the rest of its way on the guard,
+	 * which it may use up but for a page (hence three pages by default, in the
+	 * options; where only attributes ask for it, set guard_size). */
+	GREEN_OVERFLOW_END = 2,
+};
+
 /* Options of green_init().  Zero means the default.  The variable named
  * beside a field overrides it from the environment, unless the program runs
  * with raised privileges (AT_SECURE). */
@@ -81,7 +103,10 @@ struct green_options {
 	 * attributes name none; rounded up to a stack class (64 KiB, 256 KiB,
 	 * 1 MiB).  0: 64 KiB.  GREEN_STACK_SIZE, with K or M. */
 	size_t stack_size;
-	/* Guard below each stack, bytes; rounded up to pages.  0: one page. */
+	/* Guard at the low end of each stack, bytes; rounded up to pages, at most
+	 * 48 KiB.  Code compiled without -fstack-clash-protection may step over a
+	 * guard that is smaller than its largest frame.  0: one page; three with
+	 * GREEN_OVERFLOW_END.  GREEN_GUARD_SIZE, with K. */
 	size_t guard_size;
 	/* Most green threads alive at once; spawns above it return -EAGAIN.
 	 * 0: as many as the address space allows, at most 16,777,216.
@@ -123,6 +148,8 @@ struct green_options {
 	int flight_signal;
 	/* GREEN_NOSWITCH=log|abort|count|off. */
 	enum green_noswitch_mode noswitch;
+	/* GREEN_OVERFLOW=abort|end. */
+	enum green_overflow overflow;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */
 	const char *features;
@@ -156,7 +183,8 @@ const char *green_error(void);
  * in a shield, are given up: they never run again, their handles are stale, what
  * they held stays held, their stacks are kept until green_fini()); -EAGAIN,
  * -ENOMEM, -EMFILE when the workers cannot be started (nothing was run); -EOWNERDEAD
- * in a forked child; -EPERM from a green thread.  OS threads only. */
+ * in a forked child; -EPERM from a green thread; -EOVERFLOW, see enum green_overflow.
+ * OS threads only. */
 int green_run(void *(*fn)(void *), void *arg, void **result);
 
 /* Gives back what green_init() took.  Returns 0; -EBUSY while green_run() is
@@ -231,6 +259,7 @@ struct green_attr {
 	/* As in green_options, for this thread; rounded up to 1, 2, 4, 8 … ms, at most six days.
 	 * 0: as the options say.  Without effect when those say never. */
 	int64_t hibernate_after_ns;
+	enum green_overflow overflow; /* 0: as the options say */
 };
 
 /* Starts fn(arg) as a detached green thread.  Returns 0, -EAGAIN at
@@ -252,7 +281,8 @@ int green_spawn(green_t *thread, const struct green_attr *attr, green_fn fn, voi
 /* Waits until the green thread has ended and stores its result in *result
  * unless NULL.  May switch.  0; -ESRCH for a stale or invalid handle (a second
  * join of the same thread too); -EDEADLK for the caller's own; -EINVAL when
- * detached or when somebody else is joining it. */
+ * detached or when somebody else is joining it; -EOVERFLOW when it has ended by an
+ * overflow of its stack (enum green_overflow): it has been joined, its result is NULL. */
 int green_join(green_t thread, void **result);
 
 /* Lets the green thread's descriptor go when it ends.  0; -ESRCH; -EINVAL when

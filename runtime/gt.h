@@ -33,6 +33,7 @@ enum {
 	GT_LIVE = 1u << 3,       /* between spawn and exit */
 	GT_PINNED = 1u << 4,     /* never-run, but only its worker may start it */
 	GT_SYSTEM = 1u << 5,     /* the runtime's own; not counted as work */
+	GT_OVERFLOWED = 1u << 6, /* ended because it had run out of its stack */
 };
 
 enum {
@@ -79,6 +80,7 @@ struct gt_ext {
 	struct green_serial *serial;
 	void *pool;       /* green_pool this is a member of */
 	green_fn user_fn; /* to report instead of gt.fn; NULL: that one */
+	uint8_t overflow; /* enum green_overflow */
 	uint64_t sigmask; /* for interception */
 	void *vec;        /* vector state, when switched by switch_full() */
 };

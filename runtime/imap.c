@@ -13,6 +13,7 @@
  */
 #include "behalf.h"
 #include "mutex.h"
+#include "overflow.h"
 #include "pool.h"
 #include "runtime.h"
 #include "trace.h"
@@ -64,15 +65,11 @@ green_imap_t *green_pool_imap(green_pool_t *pool, green_fn fn, green_imap_source
 	return imap;
 }
 
-/* One item, in a member of the pool. */
-static void *item_main(void *arg)
+static void item_done(struct item *item, void *result)
 {
-	struct item *item = arg;
 	green_imap_t *imap = item->imap;
 	struct green_waiter *w = NULL;
-	item->value = imap->fn(item->value);
-	if (unlikely(runtime_forked()))
-		return NULL;
+	item->value = result;
 	spin_lock(&imap->lock);
 	item->done = true;
 	if (imap->awaited == item)
@@ -80,6 +77,21 @@ static void *item_main(void *arg)
 	spin_unlock(&imap->lock);
 	if (w)
 		park_finish(w->ticket.gt);
+}
+
+/* One item, in a member of the pool. */
+void *imap_item(void *arg)
+{
+	struct item *item = arg;
+	void *result = item->imap->fn(item->value);
+	if (likely(!runtime_forked()))
+		item_done(item, result);
+	return NULL;
+}
+
+void *imap_item_owes(void *arg)
+{
+	item_done(arg, NULL);
 	return NULL;
 }
 
@@ -119,7 +131,7 @@ static int item_start(green_imap_t *imap, void *pc)
 {
 	struct item *item = imap->pending;
 	/* Waits for a place only if there is nothing else to wait for. */
-	int error = pool_start(imap->pool, item_main, item, imap->fn, !imap->first, pc);
+	int error = pool_start(imap->pool, imap_item, item, imap->fn, !imap->first, pc);
 	if (error)
 		return error;
 	imap->pending = NULL;

@@ -4,6 +4,7 @@
  */
 #include "options.h"
 #include "feature.h"
+#include "overflow.h"
 #include "stack.h"
 #include "worker.h"
 
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char error_text[512];
 
@@ -99,19 +101,45 @@ static int env_engine(struct green_options *o)
 	return 0;
 }
 
-static int env_noswitch(struct green_options *o)
+/* *value: the index of what the variable says among the words; unchanged when it is
+ * not set. */
+static int env_word(const char *name, const char *const *words, int *value)
 {
-	static const char *const names[] = { "log", "abort", "count", "off" };
-	const char *text = secure_getenv("GREEN_NOSWITCH");
+	const char *text = secure_getenv(name);
+	char list[64] = "";
 
-	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(text, names[i]) == 0) {
-			o->noswitch = (enum green_noswitch_mode)i;
-			return 0;
+	if (!text)
+		return 0;
+	for (int i = 0; words[i]; i++) {
+		if (strcmp(text, words[i]) == 0) {
+			*value = i;
+			return 1;
 		}
-	if (text)
-		error_set("GREEN_NOSWITCH=%.60s: must be log, abort, count or off", text);
-	return text ? -EINVAL : 0;
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
+		         !i             ? ""
+		         : words[i + 1] ? ", "
+		                        : " or ",
+		         words[i]);
+	}
+	error_set("%s=%.60s: must be %s", name, text, list);
+	return -EINVAL;
+}
+
+static int env_words(struct green_options *o)
+{
+	static const char *const noswitch[] = { "log", "abort", "count", "off", NULL };
+	static const char *const overflow[] = { "abort", "end", NULL };
+	int r, n;
+
+	if ((r = env_word("GREEN_OVERFLOW", overflow, &n)) < 0)
+		return r;
+	if (r)
+		o->overflow = (enum green_overflow)(GREEN_OVERFLOW_ABORT + n);
+	if ((r = env_word("GREEN_NOSWITCH", noswitch, &n)) < 0)
+		return r;
+	if (r)
+		o->noswitch = (enum green_noswitch_mode)n;
+	return 0;
 }
 
 static int env_debug(void)
@@ -163,6 +191,10 @@ static int env_all(struct green_options *o)
 		return r;
 	if (r)
 		o->stack_size = n;
+	if ((r = env_number("GREEN_GUARD_SIZE", true, 1, STACK_GUARD_MAX, &n)) < 0)
+		return r;
+	if (r)
+		o->guard_size = n;
 	if ((r = env_number("GREEN_THREADS_MAX", true, 1, THREADS_MAX_DEFAULT, &n)) < 0)
 		return r;
 	if (r)
@@ -195,7 +227,7 @@ static int env_all(struct green_options *o)
 		return r;
 	if (r)
 		o->flight_signal = (int)n;
-	if ((r = env_engine(o)) < 0 || (r = env_debug()) < 0 || (r = env_noswitch(o)) < 0)
+	if ((r = env_engine(o)) < 0 || (r = env_words(o)) < 0 || (r = env_debug()) < 0)
 		return r;
 	return env_features(o);
 }
@@ -279,6 +311,14 @@ int options_resolve(struct green_options *o)
 		error_set("stack_size: %zu is above %zu", o->stack_size, STACK_SIZE_MAX);
 		return -EINVAL;
 	}
+	if (o->guard_size > STACK_GUARD_MAX) {
+		error_set("guard_size: %zu is above %zu", o->guard_size, STACK_GUARD_MAX);
+		return -EINVAL;
+	}
+	if ((unsigned)o->overflow > GREEN_OVERFLOW_END) {
+		error_set("overflow: %d is no enum green_overflow", (int)o->overflow);
+		return -EINVAL;
+	}
 	if ((unsigned)o->engine > GREEN_ENGINE_EPOLL) {
 		error_set("engine: %d is no enum green_engine", (int)o->engine);
 		return -EINVAL;
@@ -307,6 +347,10 @@ int options_resolve(struct green_options *o)
 		o->flight_records = FLIGHT_RECORDS_DEFAULT;
 	else if (o->flight_records == GREEN_FLIGHT_OFF)
 		o->flight_records = 0;
+	if (!o->overflow)
+		o->overflow = GREEN_OVERFLOW_ABORT;
+	if (!o->guard_size && o->overflow == GREEN_OVERFLOW_END)
+		o->guard_size = OVERFLOW_GUARD_PAGES * (size_t)sysconf(_SC_PAGESIZE);
 	if (!o->workers)
 		default_workers(o);
 	if (!o->hibernate_after_ns)

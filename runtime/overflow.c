@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is known when a green thread has run out of its stack.
+ * What is known when a green thread has run out of its stack, and what becomes of it.
  */
 #include "overflow.h"
 #include "arch/regs.h"
+#include "arch/switch.h"
 #include "fatal.h"
 #include "flight.h"
 #include "frames.h"
+#include "scheduler.h"
 #include "symbol.h"
 #include "worker.h"
 
@@ -23,12 +25,36 @@
 #define OVERFLOW_FAR ((uintptr_t)64 << 20)
 #define OVERFLOW_LINES 16 /* of the backtrace */
 #define OVERFLOW_FRAMES_MAX 100000
+#define RUNTIME_FRAMES_MAX 100
+
+/* A frame pointer of code without frame pointers may be any address. */
+#define NO_ASAN __attribute__((no_sanitize("address"), noinline))
+/* Other threads' descriptors change meanwhile. */
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+
+enum overflow_kind {
+	NO_OVERFLOW,
+	FRAME,        /* call after call */
+	BIG_FRAME,    /* one frame larger than what was left */
+	SIGNAL_FRAME, /* that of a signal handler did not fit */
+};
+
+enum overflow_end {
+	KILLS,
+	KILLS_IN_SIGNAL,  /* asked to end alone, and cannot: in a signal handler, */
+	KILLS_IN_RUNTIME, /* in the runtime */
+	ENDS_ALONE,
+	ENDS_LATER, /* when the runtime returns */
+	GOES_ON,    /* as the last, and that has been said and seen to */
+};
 
 struct overflow {
 	struct gt *gt;
 	struct worker *w;
 	struct regs regs;
 	uintptr_t bottom, top, address;
+	enum overflow_kind kind;
+	enum overflow_end end;
 };
 
 static enum overflow_kind classify(const struct overflow *o, const siginfo_t *info)
@@ -38,17 +64,135 @@ static enum overflow_kind classify(const struct overflow *o, const siginfo_t *in
 	/* No place for the frame of a signal handler: the kernel names no address. */
 	if (info->si_code == SI_KERNEL)
 		return sp >= guard && sp < o->bottom + getauxval(AT_MINSIGSTKSZ) + OVERFLOW_NEAR
-		               ? OVERFLOW_SIGNAL
-		               : OVERFLOW_NONE;
+		               ? SIGNAL_FRAME
+		               : NO_OVERFLOW;
 	if (o->address >= guard && o->address < o->bottom && sp < o->bottom + OVERFLOW_NEAR &&
 	    sp >= o->bottom - OVERFLOW_FAR)
-		return sp >= guard ? OVERFLOW_FRAME : OVERFLOW_BIG_FRAME;
+		return sp >= guard ? FRAME : BIG_FRAME;
 	/* A big frame that jumped over the guard and was touched below it. */
 	if (sp < guard && sp >= o->bottom - OVERFLOW_FAR && o->address >= sp - OVERFLOW_NEAR &&
 	    o->address < o->bottom)
-		return OVERFLOW_BIG_FRAME;
-	return OVERFLOW_NONE;
+		return BIG_FRAME;
+	return NO_OVERFLOW;
 }
+
+/* ---- what becomes of the thread ---------------------------------------------- */
+
+/* The library's code (Makefile). */
+extern internal const char __start_green_text[], __stop_green_text[];
+
+static bool in_runtime(uintptr_t pc)
+{
+	return pc >= (uintptr_t)__start_green_text && pc < (uintptr_t)__stop_green_text;
+}
+
+static bool wants_to_end_alone(const struct gt *gt)
+{
+	const struct gt_ext *ext = atomic_load_explicit(&gt->ext, memory_order_relaxed);
+	int overflow = ext && ext->overflow ? ext->overflow : (int)rt.options.overflow;
+
+	return overflow == GREEN_OVERFLOW_END;
+}
+
+/* Is one of the frames that of a signal handler?  Who called it left a mark. */
+NO_ASAN static bool in_signal_handler(const struct overflow *o)
+{
+	uintptr_t word = o->regs.sp > o->bottom ? o->regs.sp : o->bottom;
+
+	for (word = (word + 7) & ~(uintptr_t)7; word < o->top; word += 8)
+		if (is_signal_frame(word, o->top))
+			return true;
+	return false;
+}
+
+static bool on_stack(const struct overflow *o, uintptr_t place)
+{
+	return place >= o->bottom - stacks_guard_size() && place + 16 <= o->top && place % 8 == 0;
+}
+
+/* The return address by which the runtime goes back to who called it; NULL: not
+ * found.  Its functions have frame pointers. */
+NO_ASAN static uintptr_t *way_out(const struct overflow *o)
+{
+	uintptr_t fp, *place;
+
+	if (!on_stack(o, o->regs.fp) || !on_stack(o, o->regs.sp))
+		return NULL;
+	place = return_place(&o->regs, &fp);
+	for (int i = 0; i < RUNTIME_FRAMES_MAX; i++) {
+		if (!in_runtime(*place) || switch_is_diverted(place))
+			return place;
+		if (!on_stack(o, fp))
+			return NULL;
+		place = (uintptr_t *)fp + 1;
+		fp = *(uintptr_t *)fp;
+	}
+	return NULL;
+}
+
+/* Lets the runtime go on. */
+static enum overflow_end end_later(const struct overflow *o)
+{
+	uintptr_t *place = way_out(o);
+
+	if (!place || o->kind != FRAME || !stack_guard_open(o->gt->stack, (void *)o->address))
+		return KILLS_IN_RUNTIME;
+	return switch_divert(place) ? ENDS_LATER : GOES_ON;
+}
+
+static void returned(void)
+{
+	struct gt *gt = gt_self();
+
+	/* What is below may be guard again soon. */
+	switch_stacks(&gt->sp, switch_prepare(stack_top(gt->stack), spawn_overflowed, gt));
+}
+
+/* Who runs on the stack that sp points into.  In the middle of a switch that is not
+ * who the worker says it runs, which is the next one already. */
+RACY static struct gt *gt_on_stack(const struct worker *w, const struct regs *regs)
+{
+	struct gt *current = atomic_load_explicit(&w->current, memory_order_relaxed);
+	stack_id stack;
+
+	if (!in_runtime(regs->pc) || stack_find((const void *)regs->sp, &stack) == STACK_PART_NONE)
+		return current;
+	if (current && current->stack == stack)
+		return current;
+	if (w->post_gt && w->post_gt->stack == stack)
+		return w->post_gt;
+	for (uint32_t i = 1; i < gt_high(); i++)
+		if (gt_at(i)->stack == stack)
+			return gt_at(i);
+	return current;
+}
+
+static enum overflow_end end_of(const struct overflow *o)
+{
+	if (!wants_to_end_alone(o->gt))
+		return KILLS;
+	if (in_runtime(o->regs.pc))
+		return in_signal_handler(o) ? KILLS_IN_SIGNAL : end_later(o);
+	return in_signal_handler(o) ? KILLS_IN_SIGNAL : ENDS_ALONE;
+}
+
+static const struct {
+	green_fn fn, owes;
+} debts[] = {
+	{ runtime_main, runtime_main_owes },
+	{ pool_member, pool_member_owes },
+	{ imap_item, imap_item_owes },
+	{ serve_handle, serve_handle_owes },
+};
+
+void overflow_pay(green_fn fn, void *arg)
+{
+	for (size_t i = 0; i < sizeof(debts) / sizeof(debts[0]); i++)
+		if (debts[i].fn == fn)
+			debts[i].owes(arg);
+}
+
+/* ---- the report --------------------------------------------------------------- */
 
 static void report_stack(struct report *r, const struct overflow *o)
 {
@@ -66,16 +210,15 @@ static void report_stack(struct report *r, const struct overflow *o)
 	report_str(r, "\n");
 }
 
-static void report_who(struct report *r, struct symbols *s, const struct overflow *o,
-                       enum overflow_kind kind)
+static void report_who(struct report *r, struct symbols *s, const struct overflow *o)
 {
 	report_str(r, "libgreen: stack overflow: ");
 	fatal_report_thread(r, s, o->gt);
 	report_str(r, " on worker ");
 	report_number(r, o->w->id);
-	report_str(r, kind == OVERFLOW_SIGNAL ? " had no room left for a signal handler's frame\n"
-	              : kind == OVERFLOW_BIG_FRAME ? " entered a frame larger than what was left\n"
-	                                           : " ran out of its stack\n");
+	report_str(r, o->kind == SIGNAL_FRAME ? " had no room left for a signal handler's frame\n"
+	              : o->kind == BIG_FRAME  ? " entered a frame larger than what was left\n"
+	                                      : " ran out of its stack\n");
 	report_stack(r, o);
 	report_str(r, "  ");
 	fatal_report_origin(r, s, o->gt);
@@ -135,33 +278,72 @@ static void report_remedy(struct report *r, const struct overflow *o)
 	}
 }
 
-enum overflow_kind overflow_report(const siginfo_t *info, const void *context)
+static void report_end_of_thread(struct report *r, const struct overflow *o)
 {
-	struct worker *w = worker_self();
-	struct gt *gt = gt_self();
+	static const char *const texts[] = {
+		[KILLS] = "",
+		[KILLS_IN_SIGNAL] = "  it cannot end alone: it was in a signal handler\n",
+		[KILLS_IN_RUNTIME] =
+			"  it cannot end alone: it was inside the runtime, which found "
+			"no more room in the guard\n",
+		[ENDS_ALONE] = "  it ends, the process goes on: nothing is unwound, what it held "
+			       "stays held\n",
+		[ENDS_LATER] = "  it ends when this call returns, the process goes on: nothing is "
+			       "unwound, what it held stays held\n",
+	};
+
+	report_str(r, texts[o->end]);
+}
+
+static void report(const struct overflow *o)
+{
 	struct symbols symbols;
 	struct report r;
 
-	if (!w || !gt || gt->stack == STACK_NONE)
+	report_begin(&r, 2);
+	symbols_begin(&symbols);
+	report_who(&r, &symbols, o);
+	report_callers(&r, &symbols, o);
+	report_end_of_thread(&r, o);
+	report_remedy(&r, o);
+	if (o->end < ENDS_ALONE)
+		flight_report(&r, &symbols, o->w);
+	symbols_end(&symbols);
+	report_end(&r);
+}
+
+void overflow_init(void)
+{
+	switch_returned_to = returned;
+}
+
+enum overflow_verdict overflow_handle(const siginfo_t *info, void *context)
+{
+	struct worker *w = worker_self();
+	struct regs regs = regs_of(context);
+	struct gt *gt = w ? gt_on_stack(w, &regs) : NULL;
+
+	if (!gt || gt->stack == STACK_NONE)
 		return OVERFLOW_NONE;
 	struct overflow o = {
 		.gt = gt,
 		.w = w,
-		.regs = regs_of(context),
+		.regs = regs,
 		.bottom = (uintptr_t)stack_bottom(gt->stack),
 		.top = (uintptr_t)stack_top(gt->stack),
 		.address = (uintptr_t)info->si_addr,
 	};
-	enum overflow_kind kind = classify(&o, info);
-	if (kind == OVERFLOW_NONE)
-		return kind;
-	report_begin(&r, 2);
-	symbols_begin(&symbols);
-	report_who(&r, &symbols, &o, kind);
-	report_callers(&r, &symbols, &o);
-	report_remedy(&r, &o);
-	flight_report(&r, &symbols, w);
-	symbols_end(&symbols);
-	report_end(&r);
-	return kind;
+	o.kind = classify(&o, info);
+	if (o.kind == NO_OVERFLOW)
+		return OVERFLOW_NONE;
+	o.end = end_of(&o);
+	if (o.end == GOES_ON)
+		return OVERFLOW_SETTLED;
+	report(&o);
+	if (o.end == ENDS_LATER)
+		return OVERFLOW_SETTLED;
+	if (o.end != ENDS_ALONE)
+		return o.kind == SIGNAL_FRAME ? OVERFLOW_FATAL_SIGNAL : OVERFLOW_FATAL;
+	switch_restart(context, stack_top(gt->stack), spawn_overflowed, gt);
+	return OVERFLOW_SETTLED;
 }

@@ -3,12 +3,13 @@
  * green_pool: at most so many green threads at once.
  *
  * A place is taken by the caller of spawn and given up by the member when its
- * function has returned, whatever happened to it: a member has no other end.  A
+ * function has returned, or has overflowed its stack: a member has no other end.  A
  * place given up goes straight to the first who waits for one, so while there
  * are free places nobody waits.
  */
 #include "behalf.h"
 #include "pool.h"
+#include "overflow.h"
 #include "runtime.h"
 
 #include "trace.h"
@@ -111,12 +112,20 @@ static void place_end(green_pool_t *pool, struct member *m)
 		pool_free(pool);
 }
 
-static void *member_main(void *arg)
+void *pool_member(void *arg)
 {
 	struct member *m = arg;
 	m->fn(m->arg);
 	if (unlikely(runtime_forked())) /* the pool is the parent's */
 		return NULL;
+	place_end(m->pool, m);
+	return NULL;
+}
+
+void *pool_member_owes(void *arg)
+{
+	struct member *m = arg;
+	overflow_pay(m->fn, m->arg);
 	place_end(m->pool, m);
 	return NULL;
 }
@@ -133,7 +142,7 @@ static int member_start(green_pool_t *pool, struct member *m, green_fn fn, void 
 	}
 	*m = (struct member){ NULL, pool, fn, arg };
 	struct spawn spawn = {
-		.fn = member_main,
+		.fn = pool_member,
 		.arg = m,
 		.pc = pc,
 		.worker = -1,

@@ -15,6 +15,7 @@
 #include "noswitch.h"
 #include "offload.h"
 #include "options.h"
+#include "overflow.h"
 #include "scheduler.h"
 #include "waiter.h"
 
@@ -32,6 +33,7 @@ static struct {
 	_Atomic int running;  /* one green_run() at a time */
 	green_fn fn;
 	void *arg, *result;
+	bool overflowed; /* fn has ended so */
 } life = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* ---- workers -------------------------------------------------------------- */
@@ -352,10 +354,18 @@ void runtime_cancel_all(void)
 	}
 }
 
-static void *run_main(void *unused)
+void *runtime_main(void *unused)
 {
 	(void)unused;
 	life.result = life.fn(life.arg);
+	runtime_cancel_all();
+	return NULL;
+}
+
+void *runtime_main_owes(void *unused)
+{
+	(void)unused;
+	life.overflowed = true;
 	runtime_cancel_all();
 	return NULL;
 }
@@ -459,6 +469,7 @@ static void run_reset(void)
 	atomic_store_explicit(&rt.spinning, 0, memory_order_relaxed);
 	atomic_fetch_and_explicit(&rt.spawned_outside, ~SPAWNS_CLOSED, memory_order_seq_cst);
 	life.result = NULL;
+	life.overflowed = false;
 	counts_reset();
 	for (unsigned i = 0; i < rt.workers_count; i++) {
 		struct worker *w = worker_at(i);
@@ -471,7 +482,7 @@ static void run_reset(void)
 /* The calling thread is a worker for the time of the run. */
 static int run_as_worker(void *pc)
 {
-	struct spawn main_thread = { .fn = run_main, .pc = pc, .worker = -1, .detached = true };
+	struct spawn main_thread = { .fn = runtime_main, .pc = pc, .worker = -1, .detached = true };
 	struct green_attr attr = { .name = "main" };
 	int r = workers_start();
 
@@ -548,6 +559,11 @@ int green_run(green_fn fn, void *arg, void **result)
 		error_set("deadlock: every green thread waited for what could not happen; the "
 		          "report on standard error names them");
 		r = -EDEADLK;
+	}
+	if (r == 0 && life.overflowed) {
+		error_set("the first green thread ran out of its stack; the report on standard "
+		          "error says where");
+		r = -EOVERFLOW;
 	}
 	if (r == 0 && result)
 		*result = life.result;

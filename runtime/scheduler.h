@@ -10,6 +10,9 @@
 
 /* First code of a green thread, on its own stack (spawn.c). */
 void spawn_boot(void *gt);
+/* The same of one that has run out of its stack and shall end: the stack is empty
+ * again. */
+void spawn_overflowed(void *gt);
 
 /* A thread to run from this worker's own queues, or NULL.  fair: the caller
  * has just looked around, and the queues that usually come last come first. */

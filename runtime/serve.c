@@ -17,6 +17,7 @@
  */
 #include "behalf.h"
 #include "io_socket.h"
+#include "overflow.h"
 #include "runtime.h"
 #include "trace.h"
 #include "worker.h"
@@ -241,7 +242,14 @@ static void move_load(struct connection *c)
 	c->worker = here;
 }
 
-static void *handle(void *arg)
+static void finish(struct connection *c)
+{
+	if (!c->server->keep_open)
+		green_close(c->fd);
+	connection_end(c, true);
+}
+
+void *serve_handle(void *arg)
 {
 	struct connection *c = arg;
 	struct green_serve *s = c->server;
@@ -259,9 +267,13 @@ static void *handle(void *arg)
 	/* In a forked child none of the rest is this process's. */
 	if (unlikely(runtime_forked()))
 		return NULL;
-	if (!s->keep_open)
-		green_close(c->fd);
-	connection_end(c, true);
+	finish(c);
+	return NULL;
+}
+
+void *serve_handle_owes(void *arg)
+{
+	finish(arg);
 	return NULL;
 }
 
@@ -293,7 +305,7 @@ static bool start_handler(struct green_serve *s, int fd)
 	for (;;) {
 		struct connection *c = connection_new(s, fd);
 		if (c) {
-			struct spawn spawn = { .fn = handle,
+			struct spawn spawn = { .fn = serve_handle,
 				               .arg = c,
 				               .attr = &s->attr,
 				               .pc = (void *)(uintptr_t)s->handler,

@@ -10,6 +10,7 @@
  */
 #include "arch/switch.h"
 #include "feature.h"
+#include "overflow.h"
 #include "sanitizer.h"
 #include "scheduler.h"
 #include "serial.h"
@@ -27,7 +28,7 @@ static int check_attr(const struct green_attr *attr, bool detached, const green_
 	if (!detached && !thread)
 		return -EINVAL;
 	if (attr && (attr->stack_size > STACK_SIZE_MAX || (attr->migratable && attr->serial) ||
-	             attr->hibernate_after_ns < 0))
+	             attr->hibernate_after_ns < 0 || (unsigned)attr->overflow > GREEN_OVERFLOW_END))
 		return -EINVAL;
 	return 0;
 }
@@ -168,12 +169,13 @@ static int fill_ext(struct gt *gt, const struct spawn *s)
 
 	if (attr && attr->name && set_name(gt, attr->name) < 0)
 		return -ENOMEM;
-	if (s->pool || s->user_fn || (attr && attr->serial)) {
+	if (s->pool || s->user_fn || (attr && (attr->serial || attr->overflow))) {
 		struct gt_ext *ext = gt_ext(gt);
 		if (!ext)
 			return -ENOMEM;
 		ext->pool = s->pool;
 		ext->user_fn = s->user_fn;
+		ext->overflow = attr ? (uint8_t)attr->overflow : 0;
 		if (attr && attr->serial) {
 			serial_join(attr->serial);
 			ext->serial = attr->serial;
@@ -334,11 +336,9 @@ void runtime_abandon(void)
 	}
 }
 
-/* Everything that a thread's end owes others.  Returns a thread that goes on
- * on this stack, or does not return. */
-static struct gt *spawn_ended(struct gt *self, void *result)
+/* Everything that a thread's end owes others; its stack, which is nobody's now. */
+static stack_id settle_end(struct worker *w, struct gt *self, void *result)
 {
-	struct worker *w = worker_self();
 	stack_id stack = self->stack;
 	unsigned class = self->stack_class;
 
@@ -358,7 +358,16 @@ static struct gt *spawn_ended(struct gt *self, void *result)
 	announce_end(w, self);
 	if (unlikely(atomic_load_explicit(&rt.draining, memory_order_relaxed)))
 		runtime_check_drained();
+	return stack;
+}
+
+/* Returns a thread that goes on on this stack, or does not return. */
+static struct gt *spawn_ended(struct gt *self, void *result)
+{
+	struct worker *w = worker_self();
+	stack_id stack = settle_end(w, self, result);
 	struct gt *next = sched_inherit(w, stack);
+
 	if (next)
 		return next;
 	sched_end(w, stack);
@@ -384,4 +393,22 @@ void spawn_boot(void *gt)
 			fork_child_returned();
 		self = spawn_ended(self, result);
 	}
+}
+
+void spawn_overflowed(void *gt)
+{
+	struct gt *self = gt;
+	struct gt_ext *ext = atomic_load_explicit(&self->ext, memory_order_relaxed);
+
+	stack_reclaim(self->stack, __builtin_frame_address(0));
+	/* Scopes that were not ended do not count for what is still to do. */
+	if (ext) {
+		ext->deadline_ns = GREEN_FOREVER;
+		ext->shield = 0;
+	}
+	/* Relaxed: the joiner reads it after the end has been announced. */
+	atomic_fetch_or_explicit(&self->id, GT_OVERFLOWED, memory_order_relaxed);
+	overflow_pay(self->fn, self->arg);
+	struct worker *w = worker_self();
+	sched_end(w, settle_end(w, self, NULL));
 }

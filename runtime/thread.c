@@ -29,11 +29,12 @@ int green_spawn(green_t *thread, const struct green_attr *attr, green_fn fn, voi
 static int reap(struct gt *gt, void **result)
 {
 	struct worker *w = worker_self();
+	bool overflowed = gt_has(gt, GT_OVERFLOWED);
 
 	if (result)
-		*result = gt->arg;
+		*result = overflowed ? NULL : gt->arg;
 	gt_free(w ? &w->gts : NULL, gt);
-	return 0;
+	return overflowed ? -EOVERFLOW : 0;
 }
 
 /* Moves the join word from NOBODY to COMING.  1: it has ended already, 0: done,

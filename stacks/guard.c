@@ -11,10 +11,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <unistd.h>
 
 static struct {
 	enum stack_rung rung;
-	size_t size;
+	size_t size, page;
 	_Atomic uint32_t protected; /* by mprotect, all classes */
 	_Atomic size_t missing;
 } guards;
@@ -58,6 +59,7 @@ void guard_init(const struct stacks_config *config, size_t size, bool valgrind)
 	enum uffd_mode mode;
 
 	guards.size = size;
+	guards.page = (size_t)sysconf(_SC_PAGESIZE);
 	atomic_store_explicit(&guards.protected, 0, memory_order_relaxed);
 	atomic_store_explicit(&guards.missing, 0, memory_order_relaxed);
 	if (valgrind)
@@ -131,6 +133,42 @@ int guard_install(struct arena *a, const uint32_t *slots, unsigned count)
 		arena_settle(a, bare[i]);
 	}
 	return 0;
+}
+
+int guard_open(char *page)
+{
+	size_t size = guards.page;
+	long r;
+
+	switch (guards.rung) {
+	case STACK_RUNG_GUARD_INSTALL:
+		return (int)sys3(SYS_madvise, page, size, MADV_GUARD_REMOVE);
+	case STACK_RUNG_MPROTECT:
+		return (int)sys3(SYS_mprotect, page, size, PROT_READ | PROT_WRITE);
+	case STACK_RUNG_NONE:
+		return -EOPNOTSUPP;
+	default: /* it has been made deadly: stack_guard_deadly() */
+		r = sys3(SYS_mprotect, page, size, PROT_READ | PROT_WRITE);
+		return r < 0 ? (int)r : uffd_zero(page, size);
+	}
+}
+
+int guard_close(struct arena *a, uint32_t slot)
+{
+	char *low = arena_slot(a, slot);
+
+	switch (guards.rung) {
+	case STACK_RUNG_GUARD_INSTALL: /* drops what is there */
+		return (int)sys3(SYS_madvise, low, guards.size, MADV_GUARD_INSTALL);
+	case STACK_RUNG_MPROTECT:
+		sys3(SYS_madvise, low, guards.size, MADV_DONTNEED);
+		return (int)sys3(SYS_mprotect, low, guards.size, PROT_NONE);
+	case STACK_RUNG_NONE:
+		return 0;
+	default: /* missing, and accessible: one VMA with the rest again */
+		sys3(SYS_madvise, low, guards.size, MADV_DONTNEED);
+		return (int)sys3(SYS_mprotect, low, guards.size, PROT_READ | PROT_WRITE);
+	}
 }
 
 enum stack_rung guard_rung(void)

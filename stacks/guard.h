@@ -23,6 +23,11 @@ int guard_renew(void);
  * those for which arena_is_settled() then holds may be used. */
 int guard_install(struct arena *a, const uint32_t *slots, unsigned count);
 
+/* Makes a page of the slot's guard usable: memory of zeroes.  And all of the guard
+ * one again, whatever has become of it.  0 or -errno; async-signal-safe. */
+int guard_open(char *page);
+int guard_close(struct arena *a, uint32_t slot);
+
 enum stack_rung guard_rung(void);
 /* Are the arenas registered with userfaultfd? */
 static inline bool guard_is_missing_page(void)

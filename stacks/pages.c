@@ -48,6 +48,25 @@ bool stack_guard_deadly(void *address)
 	       sys3(SYS_mprotect, page_of(address), PAGE, PROT_NONE) == 0;
 }
 
+bool stack_guard_open(stack_id stack, void *address)
+{
+	char *low = (char *)stack_bottom(stack) - guard_size();
+	char *page = page_of(address);
+
+	return page > low && page < (char *)stack_bottom(stack) && guard_open(page) == 0;
+}
+
+void stack_reclaim(stack_id stack, const void *sp)
+{
+	char *low = stack_bottom(stack), *high = page_of((void *)(uintptr_t)sp);
+
+	guard_close(&arenas[stack_class_of(stack)], arena_slot_of(stack));
+	if (high <= low || sys3(SYS_madvise, low, high - low, MADV_DONTNEED) < 0)
+		return;
+	while (guard_is_missing_page() && uffd_zero(low, (size_t)(high - low)) == -ENOMEM)
+		sys0(SYS_sched_yield); /* others are being made to give some back */
+}
+
 /* On the handler's thread, for one that waits in the kernel. */
 static void see_to(void *address)
 {

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define STACK_USABLE_MIN (16u << 10) /* what a guard must leave */
 #define STACK_CACHES_MAX 1024u
 #define STACK_SPARE 64u /* for the runtime's own threads */
 
@@ -61,11 +60,10 @@ static size_t slots_wanted(const struct stacks_config *config, bool valgrind)
 
 int stacks_init(const struct stacks_config *config)
 {
-	size_t stride = (size_t)1 << class_shift[0];
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t guard = config->guard_size ? config->guard_size : page;
 
-	if (guard > stride - STACK_USABLE_MIN)
+	if (guard > STACK_GUARD_MAX)
 		return -EINVAL;
 	guard = (guard + page - 1) & ~(page - 1);
 	assert(!arena_is_mapped(&arenas[0]));

@@ -48,6 +48,7 @@ typedef uint32_t stack_id;
 
 #define STACK_CLASSES 3 /* 64 KiB, 256 KiB, 1 MiB */
 #define STACK_SIZE_MAX ((size_t)1 << 20)
+#define STACK_GUARD_MAX ((size_t)48 << 10) /* leaves 16 KiB of the smallest class */
 #define STACK_BARE_MAX 16
 #define STACK_CACHE_MAX 256 /* hot slots per class and worker */
 
@@ -125,6 +126,15 @@ bool stack_touched(void *address);
 /* If address lies in a guard that is a missing page: makes that page deadly for
  * good, by SIGSEGV.  Async-signal-safe. */
 bool stack_guard_deadly(void *address);
+
+/* The guard of this stack has been touched by who may not be stopped there: makes
+ * that page part of the stack.  False: it is the lowest, which stays a guard, or
+ * the kernel refused.  Async-signal-safe. */
+bool stack_guard_open(stack_id stack, void *address);
+
+/* Who ran on the stack is gone, and somebody begins anew at its top: the guard is
+ * whole again, the memory below sp has been given back. */
+void stack_reclaim(stack_id stack, const void *sp);
 
 /* Unmaps everything; no stack is in use and all caches have been flushed. */
 void stacks_fini(void);

@@ -24,7 +24,8 @@ static void plain_environment(void)
 		                             "GREEN_FEATURES",     "GREEN_OFFLOAD_MAX",
 		                             "GREEN_STUCK_MS",     "GREEN_PIN",
 		                             "GREEN_HIBERNATE_MS", "GREEN_STACK_BYTES_MAX",
-		                             "GREEN_DEBUG" };
+		                             "GREEN_DEBUG",        "GREEN_GUARD_SIZE",
+		                             "GREEN_OVERFLOW" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		unsetenv(names[i]);
@@ -61,6 +62,17 @@ static const struct bad_value {
 	{ "GREEN_WORKERS", "18446744073709551617" },
 	{ "GREEN_WORKERS", "99999999999999999999999999999999999" },
 	{ "GREEN_WORKERS", "1\n" },
+	{ "GREEN_GUARD_SIZE", "" },
+	{ "GREEN_GUARD_SIZE", "0" },
+	{ "GREEN_GUARD_SIZE", "-1" },
+	{ "GREEN_GUARD_SIZE", "49153" },
+	{ "GREEN_GUARD_SIZE", "49K" },
+	{ "GREEN_GUARD_SIZE", "1G" },
+	{ "GREEN_GUARD_SIZE", "page" },
+	{ "GREEN_OVERFLOW", "" },
+	{ "GREEN_OVERFLOW", "End" },
+	{ "GREEN_OVERFLOW", "ends" },
+	{ "GREEN_OVERFLOW", "1" },
 	{ "GREEN_STACK_SIZE", "" },
 	{ "GREEN_STACK_SIZE", "0" },
 	{ "GREEN_STACK_SIZE", "-4096" },

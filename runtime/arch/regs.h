@@ -45,6 +45,42 @@ static inline bool regs_end_with_call(const unsigned char *code)
 }
 #endif
 
+/* Where the return address of the innermost function is.  Code with frame pointers
+ * that touches its stack has one of its own, unless it is just about to save its
+ * caller's.  *fp becomes the caller's frame pointer. */
+#if defined(__x86_64__)
+__attribute__((no_sanitize("address"))) static inline uintptr_t *return_place(const struct regs *r,
+                                                                              uintptr_t *fp)
+{
+	const unsigned char push_rbp = 0x55;
+
+	*fp = r->fp;
+	if (*(const unsigned char *)r->pc == push_rbp)
+		return (uintptr_t *)r->sp;
+	*fp = *(uintptr_t *)r->fp;
+	return (uintptr_t *)r->fp + 1;
+}
+#endif
+
+/* Does the frame that the kernel made for a signal handler begin at this word of a
+ * stack that ends at top?  That is a return address, then the interrupted context
+ * (struct rt_sigframe, arch/x86/include/asm/sigframe.h in Linux), which has lain
+ * above on the same stack. */
+#if defined(__x86_64__)
+__attribute__((no_sanitize("address"))) static inline bool is_signal_frame(uintptr_t word,
+                                                                           uintptr_t top)
+{
+	const ucontext_t *uc = (const ucontext_t *)(word + 8);
+	const uintptr_t user_code_segment = 0x33;
+
+	if ((uintptr_t)&uc->uc_mcontext.gregs[NGREG] > top)
+		return false;
+	uintptr_t sp = (uintptr_t)uc->uc_mcontext.gregs[REG_RSP];
+	return uc->uc_flags - 1 < 7 && !uc->uc_link && sp > word && sp <= top &&
+	       (uc->uc_mcontext.gregs[REG_CSGSFS] & 0xffff) == user_code_segment;
+}
+#endif
+
 /* For readers outside the process: bytes from the saved stack pointer.  Registers go
  * by their DWARF numbers; X(number, offset). */
 #if defined(__x86_64__)

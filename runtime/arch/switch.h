@@ -18,6 +18,7 @@
 #ifndef ARCH_SWITCH_H
 #define ARCH_SWITCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,17 @@ size_t switch_area_size(void);
  * entry(arg) there; entry must not return.  top: 16-aligned, highest address.
  * Control words are those of the calling thread. */
 void *switch_prepare(void *top, void (*entry)(void *), void *arg);
+
+/* In a signal handler: changes the interrupted context (ucontext_t *) so that when
+ * the handler returns, entry(arg) is called on that stack, empty again up to top,
+ * as on a new one.  What was interrupted is lost.  Control words are the default. */
+void switch_restart(void *ucontext, void *top, void (*entry)(void *), void *arg);
+
+/* Replaces a return address on a stack: who returns by it calls switch_returned_to()
+ * there instead, which must not return.  False: it has been replaced already. */
+bool switch_divert(uintptr_t *place);
+bool switch_is_diverted(const uintptr_t *place);
+extern void (*switch_returned_to)(void);
 
 /* In a signal handler: changes the interrupted context (ucontext_t *) so that
  * when the handler returns, switch_preempted() is called on the interrupted

@@ -162,6 +162,24 @@ switch_boot:
 	.cfi_endproc
 	.size	switch_boot, . - switch_boot
 
+/* What a return address on a stack is replaced by, so that its thread comes here
+ * instead of back to its caller.  The stack above is as the caller left it. */
+	.globl	switch_returned
+	.hidden	switch_returned
+	.type	switch_returned, @function
+	.p2align 4
+switch_returned:
+	.cfi_startproc
+	.cfi_undefined rip
+	.cfi_undefined rbp
+	nop
+	and	$-16, %rsp
+	xor	%ebp, %ebp		/* the end of the frame pointer chain */
+	call	*switch_returned_to(%rip)
+	ud2				/* it must not return */
+	.cfi_endproc
+	.size	switch_returned, . - switch_returned
+
 /* Where switch_interrupt() sends an interrupted thread.  On entry the stack
  * holds the interrupted rip; above it lies the red zone of 128 bytes.  No
  * register may be touched before it is saved.

@@ -13,10 +13,14 @@
 
 void switch_boot(void);
 void switch_landing(void);
+void switch_returned(void);
 
 /* Bytes that XSAVE needs for all state the kernel enabled, and a little. */
 size_t switch_area_bytes = 4096;
 void (*switch_preempted)(void);
+void (*switch_returned_to)(void);
+
+#define DIRECTION_FLAG 0x400
 
 struct context { /* as in switch_x86_64.S */
 	uint32_t mxcsr;
@@ -55,6 +59,46 @@ void *switch_prepare(void *top, void (*entry)(void *), void *arg)
 	c->rbx = (uint64_t)entry;
 	c->rip = (uint64_t)switch_boot + 1; /* behind the nop */
 	return c;
+}
+
+/* What XRSTOR takes for "as after FNINIT": no number on the register stack that a
+ * long double was on its way through. */
+static void reset_fpu(struct _libc_fpstate *fpu)
+{
+	fpu->cwd = 0x037f;
+	fpu->swd = 0;
+	fpu->ftw = 0;
+	fpu->mxcsr = 0x1f80;
+}
+
+void switch_restart(void *ucontext, void *top, void (*entry)(void *), void *arg)
+{
+	mcontext_t *m = &((ucontext_t *)ucontext)->uc_mcontext;
+	uint64_t *end = (uint64_t *)top - 2; /* as in switch_prepare() */
+
+	end[0] = end[1] = 0;
+	m->gregs[REG_RSP] = (greg_t)end;
+	m->gregs[REG_RBX] = (greg_t)entry;
+	m->gregs[REG_R12] = (greg_t)arg;
+	m->gregs[REG_RIP] = (greg_t)switch_boot;
+	m->gregs[REG_EFL] &= ~(greg_t)DIRECTION_FLAG;
+	if (m->fpregs)
+		reset_fpu(m->fpregs);
+}
+
+#define RETURNED ((uintptr_t)switch_returned + 1) /* behind the nop */
+
+__attribute__((no_sanitize("address"))) bool switch_is_diverted(const uintptr_t *place)
+{
+	return *place == RETURNED;
+}
+
+__attribute__((no_sanitize("address"))) bool switch_divert(uintptr_t *place)
+{
+	bool first = !switch_is_diverted(place);
+
+	*place = RETURNED;
+	return first;
 }
 
 size_t switch_area_size(void)
