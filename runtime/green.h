@@ -90,6 +90,19 @@ enum green_overflow {
 	GREEN_OVERFLOW_END = 2,
 };
 
+/* What happens to what a green thread leaves on its stack, before another one gets that
+ * stack.  (Registers of the CPU, the heap and what the kernel keeps are not the
+ * runtime's to forget; nor is the stack of a thread that has not ended.) */
+enum green_scrub {
+	GREEN_SCRUB_DEFAULT = 0, /* none */
+	GREEN_SCRUB_NONE = 1,    /* it may be found there until it is overwritten */
+	/* Pages with anything in them are filled with zeroes. */
+	GREEN_SCRUB_DIRTY = 2,
+	/* All pages go back to the kernel, so that not even the runtime's cache of stacks
+	 * keeps memory.  No safer than dirty against other green threads, and dearer. */
+	GREEN_SCRUB_ALWAYS = 3,
+};
+
 /* Options of green_init().  Zero means the default.  The variable named
  * beside a field overrides it from the environment, unless the program runs
  * with raised privileges (AT_SECURE). */
@@ -150,6 +163,9 @@ struct green_options {
 	enum green_noswitch_mode noswitch;
 	/* GREEN_OVERFLOW=abort|end. */
 	enum green_overflow overflow;
+	/* GREEN_SCRUB=none|dirty|always.  With the latter two a stack is not handed from
+	 * one thread directly to the next, and stacks hibernate less densely. */
+	enum green_scrub scrub;
 	/* Features not to use, as in GREEN_FEATURES: "-name,-name".  NULL: none.
 	 * Names: see green_info().  The string is only read during the call. */
 	const char *features;

@@ -129,6 +129,7 @@ static int env_words(struct green_options *o)
 {
 	static const char *const noswitch[] = { "log", "abort", "count", "off", NULL };
 	static const char *const overflow[] = { "abort", "end", NULL };
+	static const char *const scrub[] = { "none", "dirty", "always", NULL };
 	int r, n;
 
 	if ((r = env_word("GREEN_OVERFLOW", overflow, &n)) < 0)
@@ -139,6 +140,10 @@ static int env_words(struct green_options *o)
 		return r;
 	if (r)
 		o->noswitch = (enum green_noswitch_mode)n;
+	if ((r = env_word("GREEN_SCRUB", scrub, &n)) < 0)
+		return r;
+	if (r)
+		o->scrub = (enum green_scrub)(GREEN_SCRUB_NONE + n);
 	return 0;
 }
 
@@ -319,6 +324,10 @@ int options_resolve(struct green_options *o)
 		error_set("overflow: %d is no enum green_overflow", (int)o->overflow);
 		return -EINVAL;
 	}
+	if ((unsigned)o->scrub > GREEN_SCRUB_ALWAYS) {
+		error_set("scrub: %d is no enum green_scrub", (int)o->scrub);
+		return -EINVAL;
+	}
 	if ((unsigned)o->engine > GREEN_ENGINE_EPOLL) {
 		error_set("engine: %d is no enum green_engine", (int)o->engine);
 		return -EINVAL;
@@ -347,6 +356,8 @@ int options_resolve(struct green_options *o)
 		o->flight_records = FLIGHT_RECORDS_DEFAULT;
 	else if (o->flight_records == GREEN_FLIGHT_OFF)
 		o->flight_records = 0;
+	if (!o->scrub)
+		o->scrub = GREEN_SCRUB_NONE;
 	if (!o->overflow)
 		o->overflow = GREEN_OVERFLOW_ABORT;
 	if (!o->guard_size && o->overflow == GREEN_OVERFLOW_END)

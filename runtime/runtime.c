@@ -118,6 +118,7 @@ static int init_memory(void)
 		.guard_size = o->guard_size,
 		.slots_max = o->threads_max,
 		.caches_max = rt.workers_count,
+		.scrub = (enum stack_scrub)(o->scrub - GREEN_SCRUB_NONE),
 		/* Without use for it, stacks are such as every debugger knows. */
 		.no_userfaultfd =
 			!feature_on(FEATURE_USERFAULTFD) || o->hibernate_after_ns == GREEN_FOREVER,
@@ -153,6 +154,7 @@ static int init_memory(void)
 		o->threads_max || o->stack_bytes_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
 	if (!o->threads_max || o->threads_max > stacks_capacity(0))
 		o->threads_max = stacks_capacity(0);
+	rt.scrubs = o->scrub != GREEN_SCRUB_NONE;
 	/* Where the address space is too short for that, stacks stay as they are. */
 	if (o->hibernate_after_ns != GREEN_FOREVER)
 		hibernate_init();

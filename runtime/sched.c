@@ -478,7 +478,8 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 	(void)w, (void)stack; /* each green thread shall have a fiber of its own */
 	return NULL;
 #endif
-	if (w->tick <= 1 || w->run_next || w->local.head || ring_count(&w->shared) ||
+	if (w->tick <= 1 || unlikely(rt.scrubs) || w->run_next || w->local.head ||
+	    ring_count(&w->shared) ||
 	    atomic_load_explicit(&w->arrivals_since, memory_order_relaxed))
 		return NULL;
 	struct gt *next = pick_fresh(w, false);

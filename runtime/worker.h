@@ -132,6 +132,7 @@ struct runtime {
 	_Atomic uint64_t spawned_before; /* threads spawned before this run */
 	bool count_exactly;
 	_Atomic int stopping; /* workers shall leave */
+	bool scrubs;          /* a stack is not handed on without (options.scrub) */
 	_Atomic int draining; /* main has returned: all are cancelled */
 	_Atomic int deadlock;
 	_Atomic uint32_t offloads; /* jobs queued or running on the offload pool */

@@ -103,6 +103,12 @@ static inline bool arena_is_settled(const struct arena *a, uint32_t slot)
 	return word >> slot % 64 & 1;
 }
 
+static inline void arena_unsettle(struct arena *a, uint32_t slot)
+{
+	atomic_fetch_and_explicit(&a->settled[slot / 64], ~((uint64_t)1 << slot % 64),
+	                          memory_order_relaxed);
+}
+
 static inline void arena_settle(struct arena *a, uint32_t slot)
 {
 	atomic_fetch_or_explicit(&a->settled[slot / 64], (uint64_t)1 << slot % 64,

@@ -7,7 +7,7 @@
 #include "checker.h"
 #include "guard.h"
 #include "pages.h"
-#include "stack.h"
+#include "scrub.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,13 +36,14 @@ static void cache_list(struct stack_cache *cache)
 	spin_unlock(&list.lock);
 }
 
+/* How many it may keep.  Those that are to be scrubbed all go the long way. */
 static uint32_t cache_limit(struct stack_cache *cache, unsigned class)
 {
 	if (unlikely(!cache->listed))
 		cache_list(cache);
-	if (cache->keeps)
-		cache->class[class].limit = arenas[class].cache_limit;
-	return cache->class[class].limit;
+	uint32_t limit = cache->keeps ? arenas[class].cache_limit : 0;
+	cache->class[class].limit = scrub_is_on() ? 0 : limit;
+	return limit;
 }
 
 static uint32_t hot_count(const struct stack_cache_class *hot)
@@ -227,8 +228,9 @@ static __attribute__((noinline)) void release_cold(struct stack_cache *cache, st
 	unsigned class = stack_class_of(stack);
 	struct stack_cache_class *hot = &cache->class[class];
 	uint32_t limit = cache_limit(cache, class), slot = arena_slot_of(stack);
+	bool whole = !scrub_is_on() || scrub_stack(stack);
 
-	if (!limit) {
+	if (!limit || !whole) {
 		checker_slot_ends(&arenas[class], slot);
 		give_back(class, &slot, 1);
 		return;

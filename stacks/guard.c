@@ -135,11 +135,12 @@ int guard_install(struct arena *a, const uint32_t *slots, unsigned count)
 	return 0;
 }
 
-int guard_open(char *page)
+int guard_open(struct arena *a, uint32_t slot, char *page)
 {
 	size_t size = guards.page;
 	long r;
 
+	arena_unsettle(a, slot);
 	switch (guards.rung) {
 	case STACK_RUNG_GUARD_INSTALL:
 		return (int)sys3(SYS_madvise, page, size, MADV_GUARD_REMOVE);
@@ -157,6 +158,7 @@ int guard_close(struct arena *a, uint32_t slot)
 {
 	char *low = arena_slot(a, slot);
 
+	arena_settle(a, slot);
 	switch (guards.rung) {
 	case STACK_RUNG_GUARD_INSTALL: /* drops what is there */
 		return (int)sys3(SYS_madvise, low, guards.size, MADV_GUARD_INSTALL);

@@ -23,9 +23,10 @@ int guard_renew(void);
  * those for which arena_is_settled() then holds may be used. */
 int guard_install(struct arena *a, const uint32_t *slots, unsigned count);
 
-/* Makes a page of the slot's guard usable: memory of zeroes.  And all of the guard
- * one again, whatever has become of it.  0 or -errno; async-signal-safe. */
-int guard_open(char *page);
+/* Makes a page of the slot's guard usable: memory of zeroes; the slot is not settled
+ * then.  And all of the guard one again, whatever has become of it.  0 or -errno;
+ * async-signal-safe. */
+int guard_open(struct arena *a, uint32_t slot, char *page);
 int guard_close(struct arena *a, uint32_t slot);
 
 enum stack_rung guard_rung(void);

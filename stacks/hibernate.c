@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "guard.h"
 #include "pack.h"
+#include "scrub.h"
 #include "slab.h"
 #include "slot_word.h"
 #include "uffd.h"
@@ -225,6 +226,8 @@ static bool put_away(struct stack_sleeper *s)
 	} else {
 		pack_forget(s->model);
 	}
+	if (scrub_is_on())
+		memset(hibernation.code, 0, size);
 	return s->slab != 0;
 }
 
@@ -369,6 +372,8 @@ static unsigned take_page(void)
 
 static void give_page(unsigned page)
 {
+	if (scrub_is_on())
+		memset(pages[page], 0, PAGE);
 	atomic_fetch_and_explicit(&hibernation.pages_taken, ~((uint64_t)1 << page),
 	                          memory_order_release);
 }

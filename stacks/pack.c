@@ -5,6 +5,7 @@
 #include "pack.h"
 #include "arch/cpu.h"
 #include "arch/sys.h"
+#include "scrub.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -67,6 +68,8 @@ static unsigned model_for(uint64_t alike, uint64_t top, size_t words)
 	unsigned first = (unsigned)(key >> 32) & (PACK_MODELS - 1) & ~(WAYS - 1);
 	unsigned unused = 0;
 
+	if (scrub_is_on())
+		return 0; /* nobody keeps what was on another's stack */
 	for (unsigned at = first; at < first + WAYS; at++) {
 		if (at > 0 && packer.models[at].key == key)
 			return at;
@@ -149,14 +152,22 @@ size_t pack(const void *sp, const void *top, uint64_t alike, unsigned char *code
 		}
 		code[i / 4] |= (unsigned char)(how << i % 4 * 2);
 	}
+	if (scrub_is_on()) {
+		memset(packer.raw, 0, length);
+		explicit_bzero(&recent, sizeof(recent));
+	}
 	return (size_t)(next - code);
 }
 
 void unpack(void *to, size_t length, const void *top, const unsigned char *code, unsigned model)
 {
 	uint64_t moved = (uintptr_t)top - packer.models[model].top;
-	bool whole = packed_read(to, length / 8, packer.words[model], moved, code, PACK_CODE_MAX);
+	struct recent recent;
+	bool whole = packed_read(to, length / 8, packer.words[model], moved, code, PACK_CODE_MAX,
+	                         &recent);
 
 	assert(whole);
 	(void)whole;
+	if (scrub_is_on())
+		explicit_bzero(&recent, sizeof(recent));
 }

@@ -74,13 +74,14 @@ static inline const unsigned char *packed_word(const unsigned char *code, const 
 }
 
 /* Writes the words that the code of at most size bytes stands for, where its model has
- * like[], `moved` bytes below the stack.  False: it is none. */
+ * like[], `moved` bytes below the stack.  False: it is none.  What recent holds then is
+ * of the stack; it is the caller's, who may have to clear it. */
 static inline bool packed_read(uint64_t *out, size_t words, const uint64_t *like, uint64_t moved,
-                               const unsigned char *code, size_t size)
+                               const unsigned char *code, size_t size, struct recent *recent)
 {
 	const unsigned char *next = code + (words + 3) / 4, *end = code + size;
-	struct recent recent = { .count = 0 };
 
+	*recent = (struct recent){ .count = 0 };
 	if (size < (words + 3) / 4)
 		return false;
 	for (size_t i = 0; i < words; i++)
@@ -92,10 +93,10 @@ static inline bool packed_read(uint64_t *out, size_t words, const uint64_t *like
 			out[i] = like[i] + moved;
 			break;
 		case AGAIN:
-			out[i] = like[i] + recall(&recent, 0);
+			out[i] = like[i] + recall(recent, 0);
 			break;
 		default:
-			next = packed_word(next, end, &recent, like[i], &out[i]);
+			next = packed_word(next, end, recent, like[i], &out[i]);
 			if (!next)
 				return false;
 		}

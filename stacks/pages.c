@@ -53,7 +53,8 @@ bool stack_guard_open(stack_id stack, void *address)
 	char *low = (char *)stack_bottom(stack) - guard_size();
 	char *page = page_of(address);
 
-	return page > low && page < (char *)stack_bottom(stack) && guard_open(page) == 0;
+	return page > low && page < (char *)stack_bottom(stack) &&
+	       guard_open(&arenas[stack_class_of(stack)], arena_slot_of(stack), page) == 0;
 }
 
 void stack_reclaim(stack_id stack, const void *sp)

@@ -4,6 +4,7 @@
  */
 #include "slab.h"
 #include "arch/sys.h"
+#include "scrub.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -165,6 +166,8 @@ void slab_give(uint32_t entry)
 	struct block *b = block_of(entry);
 	unsigned n = (unsigned)(entry % UNITS_OF_BLOCK * UNIT) / b->size;
 
+	if (scrub_is_on())
+		memset(slab_at(entry), 0, b->size);
 	/* Release: all reading of the entry came before. */
 	uint64_t before = atomic_fetch_or_explicit(&b->free[n / 64], (uint64_t)1 << n % 64,
 	                                           memory_order_release);

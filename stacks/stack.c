@@ -7,6 +7,7 @@
 #include "checker.h"
 #include "guard.h"
 #include "hibernate.h"
+#include "scrub.h"
 #include "uffd.h"
 
 #include <assert.h>
@@ -68,6 +69,7 @@ int stacks_init(const struct stacks_config *config)
 	guard = (guard + page - 1) & ~(page - 1);
 	assert(!arena_is_mapped(&arenas[0]));
 	stacks.config = *config;
+	scrub_init(config->scrub);
 	arena_caches_max = config->caches_max ? config->caches_max : STACK_CACHES_MAX;
 	stacks.valgrind = checker_is_valgrind();
 	stacks.slots = slots_wanted(config, stacks.valgrind);

@@ -66,10 +66,13 @@ enum stack_rung {
 	STACK_RUNG_NONE,
 };
 
+enum stack_scrub { STACK_SCRUB_NONE, STACK_SCRUB_DIRTY, STACK_SCRUB_ALWAYS }; /* scrub.h */
+
 struct stacks_config {
 	size_t guard_size;   /* bytes; 0: one page */
 	size_t slots_max;    /* of the smallest class; 0: as many as can be reserved, <= 2^24 */
 	unsigned caches_max; /* caches that will be used (workers); 0: 1024 */
+	enum stack_scrub scrub;
 	bool no_userfaultfd; /* imitate an older or stricter kernel */
 	bool no_userfaultfd_kernel;
 	bool no_write_protect;
@@ -90,7 +93,7 @@ static inline unsigned stack_class_of(stack_id stack)
 struct stack_cache {
 	struct stack_cache_class {
 		_Atomic uint32_t count; /* written by the owner, read by stacks_used() */
-		uint32_t limit;         /* 0: nothing is kept */
+		uint32_t limit;         /* 0: nothing is kept without a closer look */
 		stack_id slots[STACK_CACHE_MAX];
 		_Atomic uint32_t bare_count; /* as count: fetched, still without pages */
 		stack_id bare[STACK_BARE_MAX];
@@ -155,7 +158,8 @@ void stack_unreserve(unsigned class);
  * installed) or when nothing was reserved. */
 int stack_acquire(struct stack_cache *cache, unsigned class, stack_id *stack);
 
-/* Gives it back; nobody may be running on it.  Does not unreserve. */
+/* Gives it back, scrubbed if that was asked for; nobody may be running on it.  Does
+ * not unreserve. */
 void stack_release(struct stack_cache *cache, stack_id stack);
 
 /* Empties a cache into the arenas (a worker that ends); it may be used again. */

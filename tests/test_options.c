@@ -25,7 +25,7 @@ static void plain_environment(void)
 		                             "GREEN_STUCK_MS",     "GREEN_PIN",
 		                             "GREEN_HIBERNATE_MS", "GREEN_STACK_BYTES_MAX",
 		                             "GREEN_DEBUG",        "GREEN_GUARD_SIZE",
-		                             "GREEN_OVERFLOW" };
+		                             "GREEN_OVERFLOW",     "GREEN_SCRUB" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		unsetenv(names[i]);
@@ -73,6 +73,10 @@ static const struct bad_value {
 	{ "GREEN_OVERFLOW", "End" },
 	{ "GREEN_OVERFLOW", "ends" },
 	{ "GREEN_OVERFLOW", "1" },
+	{ "GREEN_SCRUB", "" },
+	{ "GREEN_SCRUB", "0" },
+	{ "GREEN_SCRUB", "DIRTY" },
+	{ "GREEN_SCRUB", "dirty," },
 	{ "GREEN_STACK_SIZE", "" },
 	{ "GREEN_STACK_SIZE", "0" },
 	{ "GREEN_STACK_SIZE", "-4096" },

@@ -150,6 +150,7 @@ TEST(pack_keeps_models_in_use)
 /* Readers from outside meet what is none: nothing beyond code and model is read. */
 TEST(packed_refuses_what_is_no_code)
 {
+	struct recent recent;
 	unsigned model, refused = 0;
 
 	REQUIRE_EQ(pack_init(), 0);
@@ -160,7 +161,7 @@ TEST(packed_refuses_what_is_no_code)
 		uint64_t *like = calloc(count, 8);
 		for (size_t i = 0; i < size; i++)
 			bytes[i] = (unsigned char)rand();
-		refused += !packed_read(back, count, like, 8, bytes, size);
+		refused += !packed_read(back, count, like, 8, bytes, size, &recent);
 		free(bytes);
 		free(like);
 	}
@@ -172,9 +173,9 @@ TEST(packed_refuses_what_is_no_code)
 	size_t size = pack(stack, stack + WORDS, 1, code, &model);
 	CHECK_EQ(model, 0);
 	uint64_t moved = (uintptr_t)(stack + WORDS);
-	CHECK(packed_read(back, WORDS, zeros, moved, code, size));
+	CHECK(packed_read(back, WORDS, zeros, moved, code, size, &recent));
 	CHECK(memcmp(back, stack, sizeof(zeros)) == 0);
-	CHECK(!packed_read(back, WORDS, zeros, moved, code, size - 1));
+	CHECK(!packed_read(back, WORDS, zeros, moved, code, size - 1, &recent));
 	pack_forget(model);
 	pack_fini();
 }

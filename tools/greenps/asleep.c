@@ -73,6 +73,7 @@ static bool unpack(struct snapshot *s, struct slot slot, uint64_t top, uint64_t 
 	static unsigned char code[PACK_CODE_MAX];
 	uint64_t count = length_of(s, slot) / 8, model = slot.word >> l->slot_model_shift.value;
 	uint64_t model_top;
+	struct recent recent;
 	struct field f = { s->models + model * l->pack_model.size + l->pack_model_top.value,
 		           l->pack_model_top.size };
 
@@ -82,7 +83,7 @@ static bool unpack(struct snapshot *s, struct slot slot, uint64_t top, uint64_t 
 	                        (count + 3) / 4 + count * 9);
 	return size && layout_global(s->t, f, &model_top) &&
 	       target_read(s->t, s->words + model * l->pack_words_max.value * 8, like, count * 8) &&
-	       packed_read(words, count, like, top - model_top, code, size);
+	       packed_read(words, count, like, top - model_top, code, size, &recent);
 }
 
 /* From address up to the top; what is not live was zeroes or nothing. */
