@@ -5,13 +5,14 @@
 #include "descriptor.h"
 #include "arch/regs.h"
 #include "arena.h"
+#include "census.h"
 #include "hibernate.h"
 #include "io_op.h"
 #include "mutex.h"
-#include "trace.h"
 #include "pack.h"
 #include "slab.h"
 #include "slot_word.h"
+#include "trace.h"
 
 #define NUMBER(name_, value_, size_)                                \
 	{                                                           \
@@ -66,6 +67,10 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           NAMED("why:select", PARK_SELECT), NAMED("why:pool", PARK_POOL),
 	           NAMED("why:io", PARK_IO), NAMED("why:close", PARK_CLOSE),
 	           NAMED("why:offload", PARK_OFFLOAD),
+
+	           GLOBAL(census_sites), STRUCT(census_site), FIELD(census_site, pc),
+	           FIELD(census_site, fn), FIELD(census_site, deepest), FIELD(census_site, size),
+	           FIELD(census_site, looked), FIELD(census_site, is_handler),
 
 	           STRUCT(io_op), FIELD(io_op, fd), STRUCT(green_mutex), FIELD(green_mutex, owner),
 

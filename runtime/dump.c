@@ -8,6 +8,7 @@
  * type-stable, so nothing worse can come of it.
  */
 #include "dump.h"
+#include "census.h"
 #include "fdtab.h"
 #include "mutex.h"
 #include "report.h"
@@ -287,6 +288,50 @@ static void dump_worker(struct dump *d, const struct worker *w)
 	put(d, " switches\n");
 }
 
+/* ---- the census ------------------------------------------------------------- */
+
+/* One that is parked has used at least what is in use now. */
+RACY static void count_in_census(const struct view *v)
+{
+	stack_id stack = *(const volatile stack_id *)&v->gt->stack, found;
+	uintptr_t sp = (uintptr_t) * (void *const volatile *)&v->gt->sp;
+
+	if (v->state == GT_PARKED && stack != STACK_NONE &&
+	    stack_find((const void *)sp, &found) == STACK_PART_FRAMES && found == stack &&
+	    sp <= (uintptr_t)stack_top(stack))
+		census_record(v->gt, stack, (uintptr_t)stack_top(stack) - sp);
+}
+
+static void dump_site(struct dump *d, const struct census_site *site)
+{
+	/* Relaxed: a report. */
+	void *pc = atomic_load_explicit(&site->pc, memory_order_relaxed);
+	void *fn = atomic_load_explicit(&site->fn, memory_order_relaxed);
+	uint32_t deepest = atomic_load_explicit(&site->deepest, memory_order_relaxed);
+
+	if (!pc || !fn || !deepest)
+		return;
+	put(d, "stack use: at most ");
+	report_number(&d->out, deepest);
+	put(d, " bytes of ");
+	report_kib(&d->out, atomic_load_explicit(&site->size, memory_order_relaxed));
+	put(d, ", ");
+	report_number(&d->out, atomic_load_explicit(&site->looked, memory_order_relaxed));
+	put(d, " ended ones looked at: ");
+	put(d, text_of(d, fn, true));
+	put(d, " spawned at ");
+	put(d, atomic_load_explicit(&site->is_handler, memory_order_relaxed)
+	               ? "green_serve"
+	               : text_of(d, pc, false));
+	put(d, "\n");
+}
+
+static void dump_census(struct dump *d)
+{
+	for (unsigned i = 0; i < CENSUS_SITES; i++)
+		dump_site(d, &census_sites[i]);
+}
+
 /* ---- whole reports ---------------------------------------------------------- */
 
 int green_dump(int fd)
@@ -301,10 +346,14 @@ int green_dump(int fd)
 	else
 		for (unsigned i = 0; i < rt.workers_count; i++)
 			dump_worker(&d, worker_at(i));
-	if (state == RUNTIME_READY || state == RUNTIME_RUNNING)
-		for (uint32_t i = 1; i < gt_high(); i++)
-			if (look(i, &v) && (!(v.id & GT_FOREIGN) || v.state == GT_PARKED))
-				dump_thread(&d, &v, false);
+	if (state != RUNTIME_READY && state != RUNTIME_RUNNING)
+		return dump_end(&d);
+	for (uint32_t i = 1; i < gt_high(); i++)
+		if (look(i, &v) && (!(v.id & GT_FOREIGN) || v.state == GT_PARKED)) {
+			count_in_census(&v);
+			dump_thread(&d, &v, false);
+		}
+	dump_census(&d);
 	return dump_end(&d);
 }
 

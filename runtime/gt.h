@@ -43,6 +43,11 @@ enum {
 	GT_KIND_PATIENCE_SHIFT = 3, /* above: when it hibernates, see sweep.h */
 };
 
+/* In the byte of the stack's class, which the end of a thread compares with 0. */
+#define GT_CLASS_MASK 0x3fu
+#define GT_CLASS_SCRUB 0x40u     /* its stack is not handed on to the next directly */
+#define GT_CLASS_LOOKED_AT 0x80u /* by the census, when it ends */
+
 enum gt_state { /* for reports only; the truth is the park word and the queues */
 	        GT_FREE,
 	        GT_FRESH,
@@ -88,14 +93,14 @@ struct gt_ext {
 struct gt {
 	/* First line: touched by every switch, by the worker that runs it and
 	 * by the one waker that claims it. */
-	cache_aligned void *sp;  /* saved stack pointer while not running */
-	_Atomic uint64_t park;   /* park.h */
-	uint32_t next;           /* link of the one queue it is in */
-	stack_id stack;          /* STACK_NONE until it first runs */
-	_Atomic uint16_t worker; /* where it last ran, or shall run */
-	_Atomic uint8_t state;   /* enum gt_state */
-	_Atomic uint8_t why;     /* enum park_why */
-	uint8_t stack_class;
+	cache_aligned void *sp;     /* saved stack pointer while not running */
+	_Atomic uint64_t park;      /* park.h */
+	uint32_t next;              /* link of the one queue it is in */
+	stack_id stack;             /* STACK_NONE until it first runs */
+	_Atomic uint16_t worker;    /* where it last ran, or shall run */
+	_Atomic uint8_t state;      /* enum gt_state */
+	_Atomic uint8_t why;        /* enum park_why */
+	uint8_t stack_class;        /* and GT_CLASS_* */
 	_Atomic uint8_t kind;       /* GT_KIND_*: for the hot paths, fixed at spawn */
 	_Atomic uint8_t park_flags; /* PARK_SHIELDED, PARK_OP: goes into the word with SAVED */
 	_Atomic uint8_t look;       /* a cancel may have been asked for: see id */

@@ -154,12 +154,13 @@ static int init_memory(void)
 		o->threads_max || o->stack_bytes_max || stacks_capacity(0) < THREADS_MAX_DEFAULT;
 	if (!o->threads_max || o->threads_max > stacks_capacity(0))
 		o->threads_max = stacks_capacity(0);
-	rt.scrubs = o->scrub != GREEN_SCRUB_NONE;
 	/* Where the address space is too short for that, stacks stay as they are. */
 	if (o->hibernate_after_ns != GREEN_FOREVER)
 		hibernate_init();
 	rt.default_class = stack_class(o->stack_size);
 	o->stack_size = stack_class_size((unsigned)rt.default_class);
+	if (o->scrub != GREEN_SCRUB_NONE)
+		rt.default_class |= GT_CLASS_SCRUB;
 	/* OS threads and the workers' caches hold some descriptors too.  The table
 	 * is made once a process: where addresses are free it is large enough for
 	 * any later green_init(). */

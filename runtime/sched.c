@@ -10,6 +10,7 @@
  */
 #include "scheduler.h"
 #include "arch/switch.h"
+#include "census.h"
 #include "hibernate.h"
 #include "runtime.h"
 #include "sanitizer.h"
@@ -310,6 +311,32 @@ static struct gt *pick_usual(struct worker *w)
 	return gt;
 }
 
+static int prepare(struct worker *w, struct gt *gt, bool fresh)
+{
+	unsigned class = gt->stack_class & GT_CLASS_MASK;
+	int r = fresh ? stack_acquire_fresh(w->stacks, class, &gt->stack)
+	              : stack_acquire(w->stacks, class, &gt->stack);
+
+	if (unlikely(r < 0)) {
+		gt->stack = STACK_NONE;
+		local_push(&w->starved, gt); /* later, when one has been given back */
+		return r;
+	}
+	if (unlikely(r > 0))
+		census_begin(w, gt);
+	stack_set_owner(gt->stack, gt_index(gt));
+	gt->sp = switch_prepare(stack_top(gt->stack), spawn_boot, gt);
+#if defined(GREEN_TSAN)
+	*fiber_of(gt) = sanitizer_fiber_new();
+#endif
+	return 0;
+}
+
+int sched_prepare(struct worker *w, struct gt *gt)
+{
+	return prepare(w, gt, false);
+}
+
 /* Newest first keeps few stacks alive and leaves the largest parts of a tree of
  * work to thieves.  The oldest gets its turn when started threads leave fresh
  * ones none, and seldom otherwise: each one that the owner starts early is a part
@@ -342,9 +369,19 @@ static struct gt *pick_in_turn(struct worker *w)
 	}
 }
 
+/* Now and then somebody begins on a stack of zeroes (census.h). */
+static struct gt *pick_after_look(struct worker *w)
+{
+	struct gt *gt = pick_in_turn(w);
+
+	if (gt && gt->stack == STACK_NONE && unlikely(census_is_due(w)))
+		return prepare(w, gt, true) < 0 ? NULL : gt;
+	return gt;
+}
+
 struct gt *sched_pick(struct worker *w, bool fair)
 {
-	struct gt *gt = fair ? pick_in_turn(w) : NULL;
+	struct gt *gt = fair ? pick_after_look(w) : NULL;
 
 	if (!gt)
 		gt = pick_usual(w);
@@ -352,23 +389,6 @@ struct gt *sched_pick(struct worker *w, bool fair)
 	while (gt && unlikely(gt->stack == STACK_NONE) && sched_prepare(w, gt) < 0)
 		gt = pick_usual(w);
 	return gt;
-}
-
-int sched_prepare(struct worker *w, struct gt *gt)
-{
-	int r = stack_acquire(w->stacks, gt->stack_class, &gt->stack);
-
-	if (r < 0) {
-		gt->stack = STACK_NONE;
-		local_push(&w->starved, gt); /* later, when one has been given back */
-		return r;
-	}
-	stack_set_owner(gt->stack, gt_index(gt));
-	gt->sp = switch_prepare(stack_top(gt->stack), spawn_boot, gt);
-#if defined(GREEN_TSAN)
-	*fiber_of(gt) = sanitizer_fiber_new();
-#endif
-	return 0;
 }
 
 /* ---- switching ------------------------------------------------------------ */
@@ -478,13 +498,13 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 	(void)w, (void)stack; /* each green thread shall have a fiber of its own */
 	return NULL;
 #endif
-	if (w->tick <= 1 || unlikely(rt.scrubs) || w->run_next || w->local.head ||
-	    ring_count(&w->shared) ||
+	if (w->tick <= 1 || w->run_next || w->local.head || ring_count(&w->shared) ||
 	    atomic_load_explicit(&w->arrivals_since, memory_order_relaxed))
 		return NULL;
 	struct gt *next = pick_fresh(w, false);
 	if (!next)
 		return NULL;
+	/* Never so where stacks are scrubbed between two threads: GT_CLASS_SCRUB. */
 	if (unlikely(next->stack_class != stack_class_of(stack))) {
 		/* Room is certain: it has just been taken from there. */
 		deque_push(&w->fresh, gt_index(next));

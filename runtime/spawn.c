@@ -9,6 +9,7 @@
  * the warm stack without a switch.
  */
 #include "arch/switch.h"
+#include "census.h"
 #include "feature.h"
 #include "overflow.h"
 #include "sanitizer.h"
@@ -184,12 +185,25 @@ static int fill_ext(struct gt *gt, const struct spawn *s)
 	return 0;
 }
 
+/* Of the smallest class there are as many as threads. */
+static int reserve(unsigned class)
+{
+	class &= GT_CLASS_MASK;
+	return class != 0 ? stack_reserve(class) : 0;
+}
+
+static void unreserve(unsigned class)
+{
+	class &= GT_CLASS_MASK;
+	if (class != 0)
+		stack_unreserve(class);
+}
+
 static void undo(struct worker *w, struct gt *gt, unsigned class)
 {
 	if (gt->ext && gt->ext->serial)
 		serial_leave(gt->ext->serial);
-	if (class != 0)
-		stack_unreserve(class);
+	unreserve(class);
 	gt_free(w ? &w->gts : NULL, gt);
 }
 
@@ -213,14 +227,13 @@ int sched_spawn(const struct spawn *s, green_t *thread)
 		return r;
 	int class = rt.default_class;
 	if (attr && attr->stack_size)
-		class = stack_class(attr->stack_size);
+		class = stack_class(attr->stack_size) | (rt.default_class & (int)GT_CLASS_SCRUB);
 	struct worker *w = worker_self();
-	if (class != 0 && (r = stack_reserve((unsigned)class)) < 0)
+	if (class != 0 && (r = reserve((unsigned)class)) < 0)
 		return r;
 	struct gt *gt = gt_alloc(w ? &w->gts : NULL);
 	if (unlikely(!gt)) {
-		if (class != 0)
-			stack_unreserve((unsigned)class);
+		unreserve((unsigned)class);
 		return -EAGAIN;
 	}
 	gt->stack_class = (uint8_t) class;
@@ -337,7 +350,8 @@ void runtime_abandon(void)
 }
 
 /* Everything that a thread's end owes others; its stack, which is nobody's now. */
-static stack_id settle_end(struct worker *w, struct gt *self, void *result)
+static inline __attribute__((always_inline)) stack_id settle_end(struct worker *w, struct gt *self,
+                                                                 void *result)
 {
 	stack_id stack = self->stack;
 	unsigned class = self->stack_class;
@@ -349,8 +363,11 @@ static stack_id settle_end(struct worker *w, struct gt *self, void *result)
 		serial_leave(self->ext->serial);
 		self->ext->serial = NULL;
 	}
-	if (unlikely(class != 0))
-		stack_unreserve(class);
+	if (unlikely(class != 0)) {
+		if (class & GT_CLASS_LOOKED_AT)
+			census_end(self);
+		unreserve(class);
+	}
 	self->stack = STACK_NONE;
 	sched_dying(w, self);
 	/* First: who has joined a thread finds room for another (threads_max). */
@@ -400,6 +417,7 @@ void spawn_overflowed(void *gt)
 	struct gt *self = gt;
 	struct gt_ext *ext = atomic_load_explicit(&self->ext, memory_order_relaxed);
 
+	census_record(self, self->stack, stack_usable(self->stack));
 	stack_reclaim(self->stack, __builtin_frame_address(0));
 	/* Scopes that were not ended do not count for what is still to do. */
 	if (ext) {

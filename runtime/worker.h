@@ -105,6 +105,10 @@ struct worker {
 	pthread_t thread;
 	int tid;
 	_Atomic int started; /* 1, or -errno of the start */
+
+	/* Owner, seldom. */
+	int64_t census_hot_at, census_fresh_at; /* census.h */
+	uint32_t census_credit;
 };
 
 /* Set in rt.spawned_outside when the last green thread has ended: no OS thread
@@ -121,7 +125,7 @@ struct runtime {
 	const struct engine_ops *engine;
 	char engine_reason[128];
 	struct green_options options; /* resolved: no zeroes left */
-	int default_class;            /* of stacks */
+	int default_class;            /* of stacks, and GT_CLASS_SCRUB */
 	int cpus[WORKERS_MAX];        /* where each worker belongs; -1: not pinned */
 	cache_aligned _Atomic uint64_t idle[WORKERS_MAX / 64]; /* asleep and not yet notified */
 	_Atomic uint32_t spinning;                      /* awake and looking for work of others */
@@ -132,7 +136,6 @@ struct runtime {
 	_Atomic uint64_t spawned_before; /* threads spawned before this run */
 	bool count_exactly;
 	_Atomic int stopping; /* workers shall leave */
-	bool scrubs;          /* a stack is not handed on without (options.scrub) */
 	_Atomic int draining; /* main has returned: all are cancelled */
 	_Atomic int deadlock;
 	_Atomic uint32_t offloads; /* jobs queued or running on the offload pool */

@@ -119,7 +119,7 @@ static int acquire_missing(struct stack_cache *cache, unsigned class, stack_id *
 	*stack = hot->bare[bare - 1];
 	int r = pages_fill(a, arena_slot_of(*stack));
 	atomic_store_explicit(&hot->bare_count, r < 0 ? bare : bare - 1, memory_order_relaxed);
-	return r;
+	return r < 0 ? r : 1;
 }
 
 /* The cache is empty: fetches a batch, keeps all but the lowest.  Not inlined,
@@ -143,7 +143,7 @@ static __attribute__((noinline)) int acquire_cold(struct stack_cache *cache, uns
 	set_hot_count(hot, (uint32_t)count - 1);
 	checker_slot_begins(a, slots[0]);
 	*stack = arena_id(class, slots[0]);
-	return 0;
+	return 1;
 }
 
 int stack_acquire(struct stack_cache *cache, unsigned class, stack_id *stack)

@@ -62,8 +62,7 @@ static void scrub_dirty(struct arena *a, uint32_t slot)
 	clear(kept, high);
 }
 
-/* False: the slot lacks pages now that it cannot be without. */
-static bool scrub_all(struct arena *a, uint32_t slot)
+bool scrub_all(struct arena *a, uint32_t slot)
 {
 	char *low = arena_slot(a, slot);
 	size_t offset = guard_is_missing_page() ? 0 : guard_size();

@@ -22,6 +22,10 @@ void scrub_init(enum stack_scrub how);
 
 bool scrub_is_on(void);
 
+/* Gives the slot's pages back to the kernel.  False: it lacks pages now that it cannot
+ * be without. */
+bool scrub_all(struct arena *a, uint32_t slot);
+
 /* Nobody runs on the stack, and nobody knows it.  False: what lies on it is gone, but
  * it cannot be used again before its pages have been given back. */
 bool scrub_stack(stack_id stack);

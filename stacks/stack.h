@@ -154,9 +154,15 @@ int stack_reserve(unsigned class);
 void stack_unreserve(unsigned class);
 
 /* A stack of the class: hot from the cache, else the lowest free slot, with
- * its guard installed.  0, or -ENOMEM from the kernel (the guard could not be
- * installed) or when nothing was reserved. */
+ * its guard installed.  0, or 1: it holds nothing but zeroes; -ENOMEM from the kernel
+ * (the guard could not be installed) or when nothing was reserved. */
 int stack_acquire(struct stack_cache *cache, unsigned class, stack_id *stack);
+/* The same, and it holds nothing but zeroes: 1 or -ENOMEM. */
+int stack_acquire_fresh(struct stack_cache *cache, unsigned class, stack_id *stack);
+
+/* How far from its top down the stack is not zero: bytes.  The caller runs on it, or
+ * nobody does. */
+size_t stack_depth(stack_id stack);
 
 /* Gives it back, scrubbed if that was asked for; nobody may be running on it.  Does
  * not unreserve. */

@@ -132,14 +132,14 @@ TEST(no_memory_for_a_guard_is_an_error)
 	faults = (typeof(faults)){ SYS_madvise, MADV_GUARD_INSTALL, -ENOMEM, 3, 0, 0 };
 	stack_id low = STACK_NONE;
 	for (int i = 0; i < 3; i++) {
-		CHECK_EQ(stack_acquire(cache, 0, &stack), 0);
+		CHECK_GE(stack_acquire(cache, 0, &stack), 0);
 		CHECK(stack > low);
 		low = stack;
 	}
 	CHECK_EQ(stack_acquire(cache, 0, &stack), -ENOMEM);
 	CHECK_EQ(stacks_used(), 3);
 	sys.call = sys_raw;
-	CHECK_EQ(stack_acquire(cache, 0, &stack), 0);
+	CHECK_GE(stack_acquire(cache, 0, &stack), 0);
 	CHECK_EQ(stack, low + 1);
 	stack_cache_flush(cache);
 	free(cache);

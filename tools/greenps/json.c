@@ -169,7 +169,14 @@ void print_json(const struct view *view)
 		printf("%s", i ? "," : "");
 		print_worker(view, &s->workers[i]);
 	}
-	printf("],\"threads\":[");
+	printf("]");
+	if (view->census) {
+		printf(",\"census\":");
+		print_census_json(view);
+		printf("}\n");
+		return;
+	}
+	printf(",\"threads\":[");
 	for (size_t i = 0; i < s->threads_count; i++) {
 		if (view->only && s->threads[i].id != view->only)
 			continue;

@@ -218,6 +218,8 @@ static int check(const struct layout *l)
 		                           l->worker_tid, l->worker_switches };
 	const struct field in_runtime[] = { l->runtime_state, l->runtime_workers_count,
 		                            l->runtime_workers, l->runtime_idle };
+	const struct field in_census[] = { l->census_pc,   l->census_fn,     l->census_deepest,
+		                           l->census_size, l->census_looked, l->census_is_handler };
 	const struct field in_arena[] = { l->arena_base, l->arena_shift, l->arena_slots };
 	bool ok = l->index_bits.value < 64 && l->gt.size > 0 && l->frame.size <= STRUCT_SIZE_MAX &&
 	          fits(l->frame_pc, l->frame) && l->stack_id_shift.value < 32 &&
@@ -230,6 +232,7 @@ static int check(const struct layout *l)
 	ALL_FIT(in_worker, l->worker)
 	ALL_FIT(in_runtime, l->runtime)
 	ALL_FIT(in_arena, l->arena)
+	ALL_FIT(in_census, l->census_site)
 #undef ALL_FIT
 	for (unsigned i = 0; i < LAYOUT_REGISTERS; i++)
 		ok = ok && fits(l->registers[i], l->frame);

@@ -73,6 +73,14 @@ struct field {
 	X(colour_factor, "STACK_COLOUR_FACTOR")           \
 	X(colour_mask, "STACK_COLOUR_MASK")               \
 	X(colour_shift, "STACK_COLOUR_SHIFT")             \
+	X(census_sites, "census_sites")                   \
+	X(census_site, "census_site")                     \
+	X(census_pc, "census_site.pc")                    \
+	X(census_fn, "census_site.fn")                    \
+	X(census_deepest, "census_site.deepest")          \
+	X(census_size, "census_site.size")                \
+	X(census_looked, "census_site.looked")            \
+	X(census_is_handler, "census_site.is_handler")    \
 	X(frame, "frame")                                 \
 	X(frame_pc, "frame.pc")                           \
 	X(frame_sp_number, "frame.sp_number")

@@ -17,7 +17,7 @@
 struct options {
 	const char *target, *executable;
 	uint64_t only;
-	bool json, stacks, graph, done;
+	bool json, stacks, graph, census, done;
 };
 
 void complain(const char *format, ...)
@@ -41,6 +41,8 @@ static void usage(FILE *file)
 	      "A core file can come from standard input, as -.\n\n"
 	      "  -s, --stacks         the call path of each\n"
 	      "  -w, --waits          who waits for what (circles are always shown)\n"
+	      "  -c, --census         instead: how deep stacks were used, by the place of the "
+	      "spawn\n"
 	      "  -t, --thread ID      only this one, and its call path\n"
 	      "  -e, --program FILE   the program that wrote the core file, if it lies elsewhere "
 	      "now\n"
@@ -79,6 +81,7 @@ static int parse(struct options *o, int argc, char **argv)
 	static const struct option known[] = {
 		{ "stacks", no_argument, NULL, 's' },
 		{ "waits", no_argument, NULL, 'w' },
+		{ "census", no_argument, NULL, 'c' },
 		{ "thread", required_argument, NULL, 't' },
 		{ "program", required_argument, NULL, 'e' },
 		{ "json", no_argument, NULL, 'j' },
@@ -88,13 +91,16 @@ static int parse(struct options *o, int argc, char **argv)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "swt:e:jh", known, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "swct:e:jh", known, NULL)) != -1) {
 		switch (c) {
 		case 's':
 			o->stacks = true;
 			break;
 		case 'w':
 			o->graph = true;
+			break;
+		case 'c':
+			o->census = true;
 			break;
 		case 't':
 			o->stacks = true;
@@ -143,7 +149,7 @@ static int print(struct snapshot *s, const struct options *o)
 {
 	struct waits waits;
 	struct symbols *symbols = symbols_open(s);
-	struct view view = { s, &waits, symbols, o->stacks, o->graph, o->only };
+	struct view view = { s, &waits, symbols, o->stacks, o->graph, o->census, o->only };
 
 	if (!symbols)
 		return EXIT_PROBLEM;
@@ -153,6 +159,8 @@ static int print(struct snapshot *s, const struct options *o)
 	}
 	if (o->json)
 		print_json(&view);
+	else if (o->census)
+		print_census(&view);
 	else
 		print_text(&view);
 	waits_free(&waits);

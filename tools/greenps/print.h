@@ -12,12 +12,17 @@ struct view { /* what there is to print, and what of it was asked for */
 	struct snapshot *s;
 	struct waits *waits;
 	struct symbols *symbols;
-	bool stacks, graph;
+	bool stacks, graph, census;
 	uint64_t only; /* one thread, by its id; 0: all */
 };
 
 void print_text(const struct view *view);
 void print_json(const struct view *view);
+
+/* How deep stacks have been used, by the place of the spawn (census.c).  The latter: an
+ * array. */
+void print_census(const struct view *view);
+void print_census_json(const struct view *view);
 
 /* Microseconds and less are of no interest, minutes may be. */
 double seconds_since(const struct snapshot *s, int64_t ns);
