@@ -237,7 +237,9 @@ struct green_info {
 int green_info(struct green_info *info);
 
 /* Writes one line per green thread to fd: id, name, state, what it waits for
- * and for how long, who spawned it, and one line per worker.  A snapshot, not
+ * and for how long, who spawned it, one line per worker, and one for each place
+ * that spawned: how deep the stacks of its threads were used, as far as they have
+ * been looked at (a sample when they end; parked ones as they are).  A snapshot, not
  * atomic.  Never switches; blocks as write(2) does.
  * Returns 0 or -errno of the write. */
 int green_dump(int fd);

@@ -14,7 +14,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-static volatile int overflow_sink;
+static _Atomic int overflow_sink;
 
 /* Keeps the compiler from making memory smaller than it is said to be. */
 HARNESS_UNUSED static void overflow_escape(void *memory)
@@ -128,7 +128,14 @@ static const struct {
 	{ "frame", overflow_by_frame },         { "libc", overflow_in_libc },
 	{ "buffers", overflow_by_buffers },     { "calls", overflow_among_calls },
 };
-#define OVERFLOWS (sizeof(overflows) / sizeof(overflows[0]))
+/* The last of them not under the thread sanitizer: what meets the guard there is its
+ * code, called by the runtime, which looks as if the thread had called it. */
+#if defined(GREEN_TSAN)
+#define OVERFLOWS_IN_RUNTIME 0
+#else
+#define OVERFLOWS_IN_RUNTIME 1
+#endif
+#define OVERFLOWS (sizeof(overflows) / sizeof(overflows[0]) - 1 + OVERFLOWS_IN_RUNTIME)
 
 /* ---- what is written on standard error ----------------------------------------- */
 

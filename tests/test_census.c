@@ -8,7 +8,7 @@
 #include "census.h"
 #include "stack.h"
 
-static volatile int sink;
+static _Atomic int sink;
 
 __attribute__((noinline)) static int go_down(size_t bytes)
 {
@@ -146,6 +146,9 @@ static void *look_at_parked(void *unused)
 
 TEST(a_parked_one_is_counted_as_it_is)
 {
+#if defined(GREEN_ASAN)
+	SKIP("its frame lies in the sanitizer's memory");
+#endif
 	run_green(look_at_parked, NULL);
 }
 

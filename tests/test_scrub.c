@@ -115,8 +115,15 @@ static const struct {
 	{ "-guard_install", 0 }, { "-guard_install,-mprotect_guard", 0 },
 };
 
+static void skip_under_sanitizers(void)
+{
+	if (SANITIZED)
+		SKIP("frames lie in the sanitizer's memory, which is too large to be searched");
+}
+
 static void check_all_rungs(size_t how_deep)
 {
+	skip_under_sanitizers();
 	depth = how_deep;
 	for (size_t i = 0; i < sizeof(rungs) / sizeof(rungs[0]); i++) {
 		const char *features = rungs[i].features;
@@ -145,6 +152,7 @@ TEST(nothing_is_left_on_a_large_stack)
 /* Memory that cannot be given back to the kernel is filled with zeroes all the same. */
 TEST(locked_memory_is_no_excuse)
 {
+	skip_under_sanitizers();
 	depth = 40 * KIB;
 	faults = (typeof(faults)){ SYS_madvise, MADV_DONTNEED, -EINVAL, 0, 0, 0 };
 	sys.call = faulty_call;
@@ -154,6 +162,7 @@ TEST(locked_memory_is_no_excuse)
 
 TEST(the_environment_decides)
 {
+	skip_under_sanitizers();
 	depth = 2 * KIB;
 	setenv("GREEN_SCRUB", "dirty", 1);
 	CHECK_EQ(found_with(GREEN_SCRUB_NONE, NULL, 0), 0);
@@ -246,6 +255,7 @@ TEST(nothing_is_left_of_a_hibernated_thread)
 {
 	struct green_options options = { .hibernate_after_ns = GREEN_MS(20) };
 
+	skip_under_sanitizers();
 	CHECK_EQ(green_init(&options), 0);
 	bool can = stacks_can_hibernate();
 	CHECK_EQ(green_fini(), 0);

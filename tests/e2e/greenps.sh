@@ -174,6 +174,19 @@ test_waits() {
 	has 'a queue' '^semaphore 0x[0-9a-f]+: 2 wait$' "$temp/out"
 }
 
+test_census() {
+	start "$temp/sights" || return 1
+	succeeds "$pid" --census || return 1
+	has 'the head' '^ *DEEPEST +STACK +LOOKED AT +ALIVE ' "$temp/out" || return 1
+	has 'a place' '^ +[1-9][0-9]+ +65536 +[0-9]+ +10 +[a-z_]+ +start\+0x[0-9a-f]+ \(sights' \
+		"$temp/out" || return 1
+	equal 'alive' 11 "$(awk 'NR > 1 { n += $4 } END { print n }' "$temp/out")" || return 1
+	succeeds "$pid" --census --json || return 1
+	has 'a place' '"deepest":[1-9][0-9]*,"stack":65536,"looked_at":[0-9]+,"alive":10}' \
+		"$temp/out" || return 1
+	"$temp/jsoncheck" program=sights <"$temp/out"
+}
+
 test_json() {
 	local left right
 	start "$temp/sights" || return 1
@@ -659,7 +672,7 @@ make_sights shared -L "$build" -Wl,-rpath,"$PWD/$build" -lgreen
 strip -o "$temp/shared_stripped" "$temp/shared"
 "${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1
 
-for name in list names_are_escaped stacks one_thread waits json leaves_it_alone two_thousand \
+for name in list names_are_escaped stacks one_thread waits census json leaves_it_alone two_thousand \
 	deleted under_load ends_meanwhile ends_any_time not_libgreen no_such_process \
 	not_started other_version other_packing not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
 	gdb_other_program hibernated core_restless gdb_hibernated gdb_all; do
