@@ -3,7 +3,6 @@
  * Frames of a stack whose owner may be running.
  */
 #include "frames.h"
-#include "arch/regs.h"
 #include "arch/sys.h"
 
 #include <stdbool.h>
@@ -32,7 +31,8 @@ RACY uintptr_t frames_up(const struct bounds *b, uintptr_t *fp)
 	return pc;
 }
 
-unsigned frames_walk(const struct bounds *b, uintptr_t pc, uintptr_t fp, uintptr_t *pcs,
+/* pc, and the callers that a frame pointer leads to. */
+static unsigned walk(const struct bounds *b, uintptr_t pc, uintptr_t fp, uintptr_t *pcs,
                      unsigned max)
 {
 	unsigned n = 0;
@@ -63,6 +63,17 @@ RACY static uintptr_t word_at(uintptr_t address)
 	return *(const volatile uintptr_t *)address;
 }
 
+unsigned frames_walk(const struct bounds *b, struct regs regs, uintptr_t *pcs, unsigned max)
+{
+	unsigned n = 0;
+	uintptr_t back = is_inside(b, regs.sp) ? word_at(regs.sp) : 0;
+
+	if (!is_after_call(back))
+		return walk(b, regs.pc, regs.fp, pcs, max);
+	pcs[n++] = regs.pc;
+	return n + walk(b, back, regs.fp, pcs + n, max - n);
+}
+
 unsigned frames_search(const struct bounds *b, uintptr_t pc, uintptr_t sp, uintptr_t *pcs,
                        unsigned max)
 {
@@ -78,7 +89,7 @@ unsigned frames_search(const struct bounds *b, uintptr_t pc, uintptr_t sp, uintp
 			continue;
 		uintptr_t fp = at > sp ? word_at(below) : 0;
 		if (fp > at && is_inside(b, fp))
-			return n + frames_walk(b, word, fp, pcs + n, max - n);
+			return n + walk(b, word, fp, pcs + n, max - n);
 		pcs[n++] = word;
 	}
 	return n;

@@ -5,7 +5,8 @@
 #ifndef FRAMES_H
 #define FRAMES_H
 
-#include <stddef.h>
+#include "arch/regs.h"
+
 #include <stdint.h>
 
 struct bounds { /* of a stack */
@@ -16,9 +17,10 @@ struct bounds { /* of a stack */
  * *fp becomes the caller's.  Frames lie above one another. */
 uintptr_t frames_up(const struct bounds *b, uintptr_t *fp);
 
-/* Code addresses of a context, innermost first: pc, then its callers, at most max. */
-unsigned frames_walk(const struct bounds *b, uintptr_t pc, uintptr_t fp, uintptr_t *pcs,
-                     unsigned max);
+/* Code addresses of a context, innermost first: pc, then its callers, at most max.
+ * A leaf without a frame (most of libc's system calls are) returns to what sp points
+ * at, and fp is its caller's. */
+unsigned frames_walk(const struct bounds *b, struct regs regs, uintptr_t *pcs, unsigned max);
 
 /* The same where the frame pointer is not known: what looks like a return address
  * from sp on, until a frame that a frame pointer leads from.  Code without frame

@@ -247,6 +247,7 @@ static void *monitor_thread(void *unused)
 			trace_hurry(&worker_at(i)->trace);
 			all_asleep &= asleep(worker_at(i));
 		}
+		stall_tick(now);
 		note_peak();
 		trace_moment(now);
 		look_at_stacks();
@@ -256,6 +257,7 @@ static void *monitor_thread(void *unused)
 		int64_t sweep = sweep_some(now);
 		sys_futex_wait((const uint32_t *)&monitor.stop, 0, sweep < next ? sweep : next);
 	}
+	stall_stop();
 	return NULL;
 }
 

@@ -12,7 +12,6 @@
 #include "trace.h"
 #include "worker.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,11 +29,21 @@ struct stall {          /* what is found out */
 	uintptr_t pcs[STALL_FRAMES];
 };
 
+static struct {
+	int64_t last_ns; /* when the last report was begun */
+	unsigned left_out;
+} rate; /* more than one a second help nobody */
+
 /* Asked and answered; one question at a time. */
 static struct {
 	_Atomic uint32_t answered;
 	_Atomic int tid; /* who is asked; 0: nobody */
 	struct stall stall;
+	/* The monitor's: the report that waits for the answer. */
+	struct sigaction before;
+	struct worker *worker; /* NULL: none */
+	struct gt *gt;
+	int64_t for_ns, until_ns;
 } question;
 
 /* Its owner writes it when the thread starts and ends. */
@@ -65,49 +74,42 @@ static void on_question(int sig, siginfo_t *info, void *context)
 		return;
 	struct bounds b = gt ? bounds_of(gt) : (struct bounds){ 0 };
 	if (b.top && regs.sp >= b.bottom && regs.sp < b.top)
-		question.stall.count =
-			frames_walk(&b, regs.pc, regs.fp, question.stall.pcs, STALL_FRAMES);
+		question.stall.count = frames_walk(&b, regs, question.stall.pcs, STALL_FRAMES);
 	/* Release: the stack. */
 	atomic_store_explicit(&question.answered, 1, memory_order_release);
-	sys_futex_wake((const uint32_t *)&question.answered, 1);
 }
 
-static void await_answer(struct stall *stall)
+/* False: it cannot be asked. */
+static bool ask(const struct worker *w)
 {
-	int64_t until = sys.now() + ANSWER_NS;
+	struct sigaction action;
 
-	while (!atomic_load_explicit(&question.answered, memory_order_acquire))
-		if (sys_futex_wait((const uint32_t *)&question.answered, 0, until) == -ETIMEDOUT)
-			break;
-	/* Withdrawn, or else an answer is being written. */
-	if (atomic_exchange_explicit(&question.tid, 0, memory_order_acquire) != 0)
-		return;
-	while (!atomic_load_explicit(&question.answered, memory_order_acquire))
-		sys0(SYS_sched_yield);
-	*stall = question.stall;
-}
-
-static void ask(const struct worker *w, struct stall *stall)
-{
-	struct sigaction action, before;
-
-	if (sigaction(SIGURG, NULL, &before) < 0 ||
-	    (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN))
-		return;
+	if (sigaction(SIGURG, NULL, &question.before) < 0 ||
+	    (question.before.sa_handler != SIG_DFL && question.before.sa_handler != SIG_IGN))
+		return false;
 	memset(&action, 0, sizeof(action));
 	action.sa_sigaction = on_question;
 	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
 	sigfillset(&action.sa_mask);
 	if (sigaction(SIGURG, &action, NULL) < 0)
-		return;
+		return false;
 	question.stall = (struct stall){ .call = -1 };
 	atomic_store_explicit(&question.answered, 0, memory_order_relaxed);
 	atomic_store_explicit(&question.tid, w->tid, memory_order_release);
 	if (sys3(SYS_tgkill, sys0(SYS_getpid), w->tid, SIGURG) == 0)
-		await_answer(stall);
-	else
-		atomic_store_explicit(&question.tid, 0, memory_order_relaxed);
-	sigaction(SIGURG, &before, NULL);
+		return true;
+	sigaction(SIGURG, &question.before, NULL);
+	return false;
+}
+
+/* Has it answered, or late: is it known that it will not? */
+static bool is_answered(bool late)
+{
+	/* Acquire pairs with the release in on_question(): the stack. */
+	if (atomic_load_explicit(&question.answered, memory_order_acquire))
+		return true;
+	/* Withdrawn; or else the answer is being written at this moment. */
+	return late && atomic_exchange_explicit(&question.tid, 0, memory_order_relaxed) != 0;
 }
 
 /* ---- looking at it ------------------------------------------------------------------ */
@@ -185,24 +187,37 @@ static void report_stack(struct report *r, struct symbols *s, const struct stall
 	}
 }
 
-/* More than one a second help nobody. */
-static bool is_too_many(struct report *r)
+static void write_report(const struct worker *w, const struct gt *gt, int64_t for_ns,
+                         const struct stall *stall)
 {
-	static int64_t last_ns;
-	static unsigned left_out;
+	struct symbols symbols;
+	struct report r;
+
+	report_begin(&r, 2);
+	symbols_begin(&symbols);
+	if (rate.left_out) {
+		report_str(&r, "libgreen: (");
+		report_number(&r, rate.left_out);
+		report_str(&r, " reports of stuck workers were left out)\n");
+	}
+	rate.left_out = 0;
+	report_head(&r, &symbols, w, gt, for_ns);
+	report_stack(&r, &symbols, stall);
+	report_waiting(&r, &symbols, w);
+	flight_report(&r, &symbols, w);
+	symbols_end(&symbols);
+	report_end(&r);
+}
+
+static bool is_too_many(void)
+{
 	int64_t now = sys.now();
 
-	if (last_ns && now - last_ns < STALL_EVERY_NS) {
-		left_out++;
+	if (question.worker || (rate.last_ns && now - rate.last_ns < STALL_EVERY_NS)) {
+		rate.left_out++;
 		return true;
 	}
-	if (left_out) {
-		report_str(r, "libgreen: (");
-		report_number(r, left_out);
-		report_str(r, " reports of stuck workers were left out)\n");
-	}
-	left_out = 0;
-	last_ns = now;
+	rate.last_ns = now;
 	return false;
 }
 
@@ -210,19 +225,38 @@ void stall_report(struct worker *w, int64_t for_ns)
 {
 	struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
 	struct stall stall = { .call = -1 };
-	struct symbols symbols;
-	struct report r;
 
-	report_begin(&r, 2);
-	if (is_too_many(&r))
+	if (is_too_many())
 		return;
-	if (gt && !look(w, gt, &stall))
-		ask(w, &stall);
-	symbols_begin(&symbols);
-	report_head(&r, &symbols, w, gt, for_ns);
-	report_stack(&r, &symbols, &stall);
-	report_waiting(&r, &symbols, w);
-	flight_report(&r, &symbols, w);
-	symbols_end(&symbols);
-	report_end(&r);
+	if (!gt || look(w, gt, &stall) || !ask(w)) {
+		write_report(w, gt, for_ns, &stall);
+		return;
+	}
+	question.worker = w;
+	question.gt = gt;
+	question.for_ns = for_ns;
+	question.until_ns = sys.now() + ANSWER_NS;
+}
+
+static void finish(bool late)
+{
+	if (!question.worker || !is_answered(late))
+		return;
+	sigaction(SIGURG, &question.before, NULL);
+	write_report(question.worker, question.gt, question.for_ns, &question.stall);
+	question.worker = NULL;
+}
+
+void stall_tick(int64_t now)
+{
+	finish(now >= question.until_ns);
+}
+
+void stall_stop(void)
+{
+	while (question.worker) {
+		finish(true);
+		if (question.worker)
+			sys0(SYS_sched_yield);
+	}
 }

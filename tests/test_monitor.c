@@ -243,16 +243,30 @@ static void *takes_a_nap(void *arg)
 	return arg;
 }
 
-/* Runs fn on one worker until the report about it has been written. */
+static bool was_said(const char *what)
+{
+	char text[8192] = "";
+
+	/* capture_begin() has put a file there. */
+	return pread(STDERR_FILENO, text, sizeof(text) - 1, 0) > 0 && strstr(text, what);
+}
+
+/* Runs fn on one worker until a report about it has been written.  One that naps may
+ * have been found on its way there, without a CPU: then it does so again. */
 static void *be_reported(void *fn)
 {
 	struct green_attr attr = { .name = "sl\033eepy" };
-	green_t t = start_with(&attr, (green_fn)fn, NULL);
+	const char *enough = fn == takes_a_nap ? "now in system call 0\n" : " ms without a switch";
 
-	WAIT_FOR(lseek(STDERR_FILENO, 0, SEEK_END) > 0);
-	atomic_store(&hog.enough, true);
-	REQUIRE_EQ(write(nap_ends[1], "x", 1), 1);
-	join_green(t);
+	do {
+		off_t before = lseek(STDERR_FILENO, 0, SEEK_END);
+		green_t t = start_with(&attr, (green_fn)fn, NULL);
+		WAIT_FOR(lseek(STDERR_FILENO, 0, SEEK_END) > before);
+		atomic_store(&hog.enough, true);
+		REQUIRE_EQ(write(nap_ends[1], "x", 1), 1);
+		join_green(t);
+		green_sleep(GREEN_S(1)); /* more are not reported */
+	} while (!was_said(enough));
 	return NULL;
 }
 

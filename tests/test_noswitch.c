@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-static uint64_t violations(void)
+never_inline static uint64_t violations(void)
 {
 	struct green_info info;
 
@@ -53,7 +53,7 @@ static int one_item(void *arg, void **value)
 	return 0;
 }
 
-static void check_threads(void)
+never_inline static void check_threads(void)
 {
 	green_t t = start_green(nothing, NULL);
 
@@ -68,7 +68,7 @@ static void check_threads(void)
 	MAY_SWITCH(green_offload(nothing, NULL, NULL));
 }
 
-static void check_sync(void)
+never_inline static void check_sync(void)
 {
 	green_mutex_t mutex = { 0 };
 	green_sem_t sem = { 0 };
@@ -103,7 +103,7 @@ static void check_sync(void)
 	green_chan_free(chan);
 }
 
-static void check_io(void)
+never_inline static void check_io(void)
 {
 	struct pollfd pfd = { .events = POLLIN };
 	struct iovec iov = { .iov_base = &(char){ 'x' }, .iov_len = 1 };

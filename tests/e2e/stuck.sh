@@ -42,7 +42,7 @@ test_stuck_worker() {
 	equal 'new connections answered during the spin' "$(of new)" "$(of new_answered)" ||
 		return 1
 	equal 'connections answered in the end' $connections "$(of afterwards)" || return 1
-	has report 'worker [01] is stuck: it has been running green thread [0-9]+ \([a-z]' \
+	has report 'worker [01] is stuck: it has been running green thread [0-9]+ "[a-z]' \
 		"$temp/err" || return 1
 	stop
 }
