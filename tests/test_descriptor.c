@@ -216,3 +216,17 @@ TEST(a_saved_context_is_described)
 	CHECK_EQ(item("frame.sp_number")->value, 7);
 #endif
 }
+
+/* ---- what tracers start from ---------------------------------------------------- */
+
+GREEN_TEST(tracers_find_the_records)
+{
+	struct worker *w = worker_self();
+
+	CHECK_EQ(item("trace_info")->value, (uintptr_t)&trace_info);
+	CHECK_EQ(item("trace_info")->size, sizeof(struct trace_info));
+	CHECK_EQ(item("trace_hot")->value, (uintptr_t)&trace_hot);
+	CHECK_EQ(item("worker.trace.records")->value, (uintptr_t)&w->trace.records - (uintptr_t)w);
+	CHECK_EQ(item("worker.trace.head")->value, (uintptr_t)&w->trace.head - (uintptr_t)w);
+	CHECK_EQ(item("worker.trace.flushed")->value, (uintptr_t)&w->trace.flushed - (uintptr_t)w);
+}
