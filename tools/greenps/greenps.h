@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What all parts of greenps share: exit statuses and how they complain.
+ * What all parts of greenps, and those of greentrace, share: exit statuses and how they
+ * complain.
  */
 #ifndef GREENPS_H
 #define GREENPS_H
@@ -11,7 +12,9 @@ enum {
 	EXIT_PROBLEM = 2, /* usage, no such process, not allowed, not a libgreen program … */
 };
 
-/* "greenps: …" to standard error; what is not trusted has been escaped. */
+extern const char tool_name[]; /* that of the program */
+
+/* "NAME: …" to standard error; what is not trusted has been escaped. */
 __attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
 
 /* The same, and the status to return. */

@@ -125,6 +125,7 @@ static void keep_item(struct layout *l, const struct descriptor_item *item)
 	} members[] = {
 #define LAYOUT_ENTRY(member, name) { name, offsetof(struct layout, member) },
 		LAYOUT_ITEMS(LAYOUT_ENTRY) LAYOUT_SLEEP_ITEMS(LAYOUT_ENTRY)
+			LAYOUT_OPTIONAL_ITEMS(LAYOUT_ENTRY)
 #undef LAYOUT_ENTRY
 	};
 	struct field f = { item->value, item->size };
@@ -158,6 +159,7 @@ static int read_items(struct layout *l, struct target *t, uint64_t address)
 #define LAYOUT_UNKNOWN(member, name) l->member.size = UINT64_MAX;
 	LAYOUT_ITEMS(LAYOUT_UNKNOWN)
 	LAYOUT_SLEEP_ITEMS(LAYOUT_UNKNOWN)
+	LAYOUT_OPTIONAL_ITEMS(LAYOUT_UNKNOWN)
 #undef LAYOUT_UNKNOWN
 	memcpy(l->library, d.library, sizeof(d.library));
 	for (uint32_t i = 0; i < d.items_count; i++) {
@@ -176,9 +178,9 @@ static int lacks(const struct layout *l, const char *name)
 {
 	char library[80];
 
-	return problem("the program's libgreen (%s) does not describe \"%s\": use the greenps "
-	               "that came with it",
-	               escape_text(library, sizeof(library), l->library, false), name);
+	return problem("the program's libgreen (%s) does not describe \"%s\": use the %s that "
+	               "came with it",
+	               escape_text(library, sizeof(library), l->library, false), name, tool_name);
 }
 
 static bool fits(struct field f, struct field in)
@@ -252,8 +254,8 @@ static int not_found(const struct search *s)
 		               program);
 	if (s->version)
 		return problem("process %d (%s) has a libgreen whose descriptor is of version %u; "
-		               "this greenps knows %d: use the one that came with that library",
-		               (int)t->pid, program, s->version, DESCRIPTOR_VERSION);
+		               "this %s knows %d: use the one that came with that library",
+		               (int)t->pid, program, s->version, tool_name, DESCRIPTOR_VERSION);
 	if (t->core)
 		return problem(
 			"%s: no libgreen 0.1 or later found in this core file of %s; if the "
@@ -285,8 +287,10 @@ int layout_find(struct layout *l, struct target *t)
 		                                       other.runtime_state.size },
 		                       &state) &&
 		         state != 0;
-		if (!found || active)
+		if (!found || active) {
 			*l = other;
+			l->base = t->mappings[i].start;
+		}
 		found = true;
 	}
 	if (!found)

@@ -107,6 +107,13 @@ struct field {
 	X(pack_models, "PACK_MODELS")             \
 	X(pack_words_max, "PACK_WORDS_MAX")
 
+/* Those that a runtime may be without: their size is then UINT64_MAX. */
+#define LAYOUT_OPTIONAL_ITEMS(X)                        \
+	X(trace_info, "trace_info")                     \
+	X(trace_hot, "trace_hot")                       \
+	X(worker_trace_records, "worker.trace.records") \
+	X(worker_trace_head, "worker.trace.head")
+
 #define LAYOUT_NAMES 64     /* values of an enum that can have a name */
 #define LAYOUT_REGISTERS 17 /* DWARF numbers that can be in a saved context */
 #define STRUCT_SIZE_MAX 65536
@@ -114,9 +121,11 @@ struct field {
 
 struct layout {
 	char library[17];
+	uint64_t base; /* where the file that has the runtime is mapped */
 #define LAYOUT_MEMBER(member, name) struct field member;
 	LAYOUT_ITEMS(LAYOUT_MEMBER)
 	LAYOUT_SLEEP_ITEMS(LAYOUT_MEMBER)
+	LAYOUT_OPTIONAL_ITEMS(LAYOUT_MEMBER)
 #undef LAYOUT_MEMBER
 	bool has_sleep;                           /* the latter, and they are understood here */
 	struct field registers[LAYOUT_REGISTERS]; /* size 0: not saved */

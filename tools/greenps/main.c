@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char tool_name[] = "greenps";
+
 struct options {
 	const char *target, *executable;
 	uint64_t only;
@@ -25,7 +27,7 @@ void complain(const char *format, ...)
 	va_list arguments;
 
 	fflush(stdout);
-	fputs("greenps: ", stderr);
+	fprintf(stderr, "%s: ", tool_name);
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
 	va_end(arguments);

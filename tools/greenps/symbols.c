@@ -20,6 +20,7 @@
 #define CACHE 4096 /* addresses remembered */
 #define COPY_MAX ((size_t)1 << 20)
 #define LOOKS 4
+#define SP_NUMBER 7 /* of x86-64, by DWARF */
 
 struct known {
 	uint64_t address;
@@ -276,6 +277,45 @@ const struct symbol *symbol_at(struct symbols *y, uint64_t address, bool is_retu
 	return &known->symbol;
 }
 
+struct wanted {
+	const char *function;
+	uint64_t start, end;
+};
+
+static int look_for(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+                    void *arg)
+{
+	struct wanted *wanted = arg;
+	int count = dwfl_module_getsymtab(module);
+	GElf_Addr address;
+	GElf_Sym sym;
+	(void)userdata;
+	(void)name;
+	(void)base;
+
+	for (int i = 1; i < count; i++) {
+		const char *function =
+			dwfl_module_getsym_info(module, i, &sym, &address, NULL, NULL, NULL);
+		if (!function || GELF_ST_TYPE(sym.st_info) != STT_FUNC || sym.st_size == 0 ||
+		    sym.st_shndx == SHN_UNDEF || strcmp(function, wanted->function) != 0)
+			continue;
+		wanted->start = address;
+		wanted->end = address + sym.st_size;
+		return DWARF_CB_ABORT;
+	}
+	return DWARF_CB_OK;
+}
+
+bool symbol_find(struct symbols *y, const char *function, uint64_t *start, uint64_t *end)
+{
+	struct wanted wanted = { .function = function };
+
+	dwfl_getmodules(y->dwfl, look_for, &wanted, 0);
+	*start = wanted.start;
+	*end = wanted.end;
+	return wanted.end > 0;
+}
+
 /* ---- call paths ------------------------------------------------------------- */
 
 static int keep_frame(Dwfl_Frame *state, void *arg)
@@ -402,5 +442,24 @@ size_t stack_walk(struct symbols *y, const struct thread *thread, struct frame *
 	dwfl_getthread_frames(y->dwfl, 1, keep_frame, y);
 	if (y->frames_count == 0)
 		*why = "it cannot be unwound";
+	return y->frames_count;
+}
+
+size_t stack_walk_copy(struct symbols *y, const uint64_t registers[LAYOUT_REGISTERS],
+                       const char *stack, size_t size, struct frame *frames)
+{
+	if (!y->attached || size > COPY_MAX)
+		return 0;
+	for (unsigned i = 0; i < LAYOUT_REGISTERS; i++) {
+		y->has[i] = true;
+		y->registers[i] = registers[i];
+	}
+	y->pc = registers[LAYOUT_REGISTERS - 1];
+	memcpy(y->copy, stack, size);
+	y->copy_low = registers[SP_NUMBER];
+	y->copy_size = size;
+	y->frames = frames;
+	y->frames_count = 0;
+	dwfl_getthread_frames(y->dwfl, 1, keep_frame, y);
 	return y->frames_count;
 }

@@ -31,10 +31,18 @@ void symbols_close(struct symbols *symbols);
 /* Remembered until the next call.  Nothing in it is escaped. */
 const struct symbol *symbol_at(struct symbols *symbols, uint64_t address, bool is_return);
 
+/* Where the function with that name lies; false: there is none, or its size is not known. */
+bool symbol_find(struct symbols *symbols, const char *function, uint64_t *start, uint64_t *end);
+
 /* The call path of a thread, innermost first, into frames[FRAMES_MAX]; how many, 0
  * with *why set.  A parked one's registers are on its stack; one that runs has them
  * only in a core file. */
 size_t stack_walk(struct symbols *symbols, const struct thread *thread, struct frame *frames,
                   const char **why);
+
+/* The same from a copy of size bytes of a stack, from its stack pointer up, and all
+ * registers by their DWARF numbers. */
+size_t stack_walk_copy(struct symbols *symbols, const uint64_t registers[LAYOUT_REGISTERS],
+                       const char *stack, size_t size, struct frame *frames);
 
 #endif

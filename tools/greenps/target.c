@@ -72,14 +72,13 @@ static int not_allowed(const struct target *t)
 		               "file instead",
 		               (int)t->pid);
 	if (stat(path, &st) == 0 && geteuid() != 0 && st.st_uid == geteuid() && scope != '0')
-		return problem(
-			"process %d: not allowed: kernel.yama.ptrace_scope is %c; run greenps "
-			"as root (sudo greenps %d)",
-			(int)t->pid, scope, (int)t->pid);
+		return problem("process %d: not allowed: kernel.yama.ptrace_scope is %c; run it "
+		               "as root (sudo %s ...)",
+		               (int)t->pid, scope, tool_name);
 	if (stat(path, &st) == 0 && geteuid() != 0)
 		return problem("process %d: not allowed: it belongs to user %u or has more rights "
-		               "than you; run greenps as root (sudo greenps %d)",
-		               (int)t->pid, (unsigned)st.st_uid, (int)t->pid);
+		               "than you; run it as root (sudo %s ...)",
+		               (int)t->pid, (unsigned)st.st_uid, tool_name);
 	return problem("process %d: not allowed, although you are root: this container lacks "
 	               "CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or a security module "
 	               "forbids it",
