@@ -97,10 +97,26 @@ lib_src := $(wildcard runtime/*.c stacks/*.c) \
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
 # greenps needs elfutils; without it it is left out, and what installs it is said.
-libdw_there := $(shell echo '\#include <elfutils/libdwfl.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+header_there = $(shell echo '\#include <$(1)>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+libdw_there := $(call header_there,elfutils/libdwfl.h)
 ifeq ($(libdw_there),)
 tool_dirs := $(filter-out tools/greenps/,$(tool_dirs))
 left_out = @echo '  greenps is left out: it needs elfutils (Debian: apt install libdw-dev)'
+endif
+
+# greentrace needs libbpf too, and what makes its BPF part: clang and bpftool, or the file
+# that they made, which release tarballs have in bpf/.  Ubuntu's bpftool is a script that
+# looks for one made for the running kernel: any other does as well.
+BPFTOOL ?= $(firstword $(shell for tool in bpftool /usr/sbin/bpftool \
+	/usr/lib/linux-tools/*/bpftool /usr/lib/linux-tools-*/bpftool; do \
+		"$$tool" version >/dev/null 2>&1 && command -v "$$tool"; done; true))
+skeleton := $(B)/include/greentrace.skel.h
+skeleton_shipped := $(wildcard bpf/greentrace.skel.h)
+skeleton_tools := $(and $(BPFTOOL),$(shell $(CLANG) -print-targets 2>/dev/null | grep -w bpf))
+ifeq ($(and $(libdw_there),$(call header_there,bpf/libbpf.h),$(or $(skeleton_tools),$(skeleton_shipped))),)
+tool_dirs := $(filter-out tools/greentrace/,$(tool_dirs))
+left_out_bpf = @echo '  greentrace is left out: it needs elfutils, libbpf, bpftool and clang (Debian: apt install' \
+	'libdw-dev libbpf-dev bpftool clang)'
 endif
 example_dirs := $(sort $(dir $(wildcard examples/*/*.c)))
 harness_src := $(wildcard tests/harness*.c)
@@ -126,6 +142,7 @@ libraries := $(static_lib) $(if $(filter $(sanitizers) fuzz,$(VARIANT)),,$(share
 .PHONY: all
 all: $(libraries) $(tools) $(examples) ## build libraries, tools and examples (default)
 	$(left_out)
+	$(left_out_bpf)
 
 .PHONY: programs
 programs: all $(tests) $(B)/tests/probe
@@ -179,7 +196,34 @@ $(shared_lib): $(call object,$(lib_src)) runtime/libgreen.map
 	$(Q)ln -sf $(@F) $(B)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $(B)/libgreen.so
 
+# The BPF part of greentrace: bpf/*.bpf.c to one object each, which bpftool links, strips
+# of what the kernel does not read, and turns into a header.
+ifneq ($(skeleton_tools),)
+bpf_cpu := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(ARCH)))
+bpf_objects := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bpf/*.bpf.c))
+
+$(bpf_objects): $(B)/obj/%.o: %.c $(B)/flags
+	$(call say,BPF)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter $(if $(filter 1,$(WERROR)),-Werror) \
+		-target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_cpu) -iquote bpf -iquote runtime \
+		-I/usr/include/$(shell $(CC) -print-multiarch) -MMD -MP -c -o $@ $<
+
+$(skeleton): $(bpf_objects)
+	$(call say,SKEL)
+	$(Q)$(BPFTOOL) gen object $(B)/obj/bpf/greentrace.o $^
+	$(Q)$(BPFTOOL) gen skeleton $(B)/obj/bpf/greentrace.o name greentrace_bpf > $@
+else
+$(skeleton): $(skeleton_shipped) $(B)/flags
+	$(Q)cp $< $@
+endif
+$(call object,$(wildcard tools/greentrace/*.c)): object_flags = -iquote bpf -iquote tools/greenps
+$(call object,tools/greentrace/attach.c tools/greentrace/check.c): $(skeleton)
+
 greenps_libs := -ldw -lelf
+greentrace_libs := -lbpf -ldw -lelf -lz
+# What greenps can do with processes and symbols, greentrace does by the same code.
+greentrace_also := $(addprefix tools/greenps/,core.c escape.c layout.c symbols.c target.c snapshot.c)
 
 # $(call program,TARGET,SOURCES,LIBRARIES,ARCHIVE): how a program is linked.
 define program
@@ -190,7 +234,7 @@ $(1): $(call object,$(2)) $(or $(4),$(static_lib))
 endef
 
 $(foreach d,$(tool_dirs),$(eval \
-	$(call program,$(d:tools/%/=$(B)/%),$(wildcard $(d)*.c),$($(d:tools/%/=%)_libs))))
+	$(call program,$(d:tools/%/=$(B)/%),$(wildcard $(d)*.c) $($(d:tools/%/=%)_also),$($(d:tools/%/=%)_libs))))
 $(foreach d,$(example_dirs),$(eval \
 	$(call program,$(d:examples/%/=$(B)/examples/%),$(wildcard $(d)*.c))))
 $(foreach s,$(wildcard examples/*.c),$(eval \
@@ -363,11 +407,12 @@ uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(gdb_script) $(DESTDIR)$(gdb_autoload)
 	rm -f $(foreach page,$(manpages),$(call man_dir,$(page))/$(notdir $(page)))
 
+# With the BPF part of greentrace as it is built here, for those without clang or bpftool.
 .PHONY: dist
-dist: ## build/libgreen-VERSION.tar.gz of the last commit
+dist: $(skeleton) ## build/libgreen-VERSION.tar.gz of the last commit
 	@mkdir -p build
-	git archive --format=tar.gz --prefix=libgreen-$(VERSION)/ \
-		-o build/libgreen-$(VERSION).tar.gz HEAD
+	git archive --format=tar.gz --prefix=libgreen-$(VERSION)/bpf/ --add-file=$(skeleton) \
+		--prefix=libgreen-$(VERSION)/ -o build/libgreen-$(VERSION).tar.gz HEAD
 
 .PHONY: clean
 clean: ## remove build/

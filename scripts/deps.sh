@@ -6,7 +6,7 @@
 # Does nothing, quietly, when everything is there.
 set -eu
 
-# What a group needs: "cmd|hdr|lib NAME PACKAGE", as Debian names the packages.
+# What a group needs: "KIND NAME PACKAGE", as Debian names the packages.
 needs() {
 	case $1 in
 	build)
@@ -17,6 +17,10 @@ needs() {
 		echo 'hdr liburing.h liburing-dev'
 		echo 'lib liburing.a liburing-dev'
 		echo 'hdr elfutils/libdwfl.h libdw-dev'
+		echo 'hdr gelf.h libelf-dev'
+		echo 'hdr bpf/libbpf.h libbpf-dev'
+		echo 'cmd clang clang'
+		echo "bpf bpftool $bpftool_package"
 		;;
 	test)
 		echo 'cmd clang clang'
@@ -55,12 +59,25 @@ sanitizer_package() {
 	fi
 }
 
+# Ubuntu's is part of the tools of a kernel, behind a script that wants those of the
+# running one; any version does, and none is needed where the tarball has what it makes.
+bpftool_package=bpftool
+[ -n "$(apt-cache madison bpftool 2>/dev/null)" ] || bpftool_package=linux-tools-generic
+bpftool_there() {
+	for tool in bpftool /usr/sbin/bpftool /usr/lib/linux-tools/*/bpftool \
+		/usr/lib/linux-tools-*/bpftool; do
+		"$tool" version >/dev/null 2>&1 && return
+	done
+	[ -e "$(dirname "$0")/../bpf/greentrace.skel.h" ]
+}
+
 there() {
 	case $1 in
 	cmd) command -v "$2" >/dev/null ;;
 	hdr) echo "#include <$2>" | cc -E - >/dev/null 2>&1 ;;
 	# The compiler prints the full path of a file that it finds, else the bare name.
 	lib) [ "$(cc -print-file-name="$2" 2>/dev/null)" != "$2" ] ;;
+	bpf) bpftool_there ;;
 	san) [ -e "$(clang -print-file-name="$2" 2>/dev/null)" ] ;;
 	esac
 }

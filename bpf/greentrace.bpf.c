@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * The kernel's side of greentrace: the runtime's probes (runtime/trace_record.h says
+ * which there are), and what happens to the workers of the process without its runtime.
+ */
+#include "maps.h"
+
+#include <bpf/usdt.bpf.h>
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+#define SYSCALL_INSTRUCTION 0x050f
+#define SCAN_WORDS (STACK_COPY_MAX / 8)
+
+static const struct worker new_worker;
+
+static __always_inline __u64 argument(struct pt_regs *ctx, int n)
+{
+	long value = 0;
+
+	bpf_usdt_arg(ctx, n, &value);
+	return (__u64)value;
+}
+
+/* ---- the runtime's probes ------------------------------------------------------------ */
+
+static __always_inline void know_worker(__u64 address)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct worker *w = bpf_map_lookup_elem(&workers, &tid);
+
+	if (!w) {
+		bpf_map_update_elem(&workers, &tid, &new_worker, BPF_NOEXIST);
+		w = bpf_map_lookup_elem(&workers, &tid);
+	}
+	if (w)
+		w->address = address;
+}
+
+/* By flush as well as at the start: they may have started before, and their tids may be
+ * those of another namespace. */
+SEC("usdt")
+int on_flush(struct pt_regs *ctx)
+{
+	__u32 zero = 0, size;
+	__u64 from = argument(ctx, 0), n = argument(ctx, 1);
+	struct event_records *e = bpf_map_lookup_elem(&batch, &zero);
+
+	if (!e)
+		return 0;
+	know_worker(argument(ctx, 3));
+	if (n > TRACE_BATCH)
+		n = TRACE_BATCH;
+	size = (__u32)n * sizeof(struct trace_record);
+	if (size > sizeof(e->records))
+		return 0;
+	e->kind = EVENT_RECORDS;
+	e->count = (__u32)n;
+	e->time_ns = bpf_ktime_get_ns();
+	e->ticks = argument(ctx, 2);
+	e->tid = (__u32)bpf_get_current_pid_tgid();
+	e->reserved = 0;
+	if (bpf_probe_read_user(e->records, size, (void *)from))
+		count(COUNT_UNREAD, n);
+	else if (bpf_ringbuf_output(&records, e,
+	                            __builtin_offsetof(struct event_records, records) + size,
+	                            BPF_RB_NO_WAKEUP))
+		count(COUNT_LOST, n);
+	return 0;
+}
+
+/* Where the probe is, and the stack from there: unwinding passes the runtime's own frames
+ * as well as any others. */
+static __always_inline void send_place(struct pt_regs *ctx, struct event_stack *e, __u32 kind,
+                                       __u64 why, __u64 top)
+{
+	e->kind = kind;
+	e->tid = (__u32)bpf_get_current_pid_tgid();
+	e->syscall = -1;
+	e->time_ns = bpf_ktime_get_ns();
+	e->thread = argument(ctx, 0);
+	e->ns = 0;
+	e->site = argument(ctx, 1);
+	e->why = why;
+	keep_registers(e->registers, ctx);
+	e->size = copy_stack(e->stack, ctx->sp, top);
+	send_stack(e);
+}
+
+SEC("usdt")
+int on_stack(struct pt_regs *ctx)
+{
+	__u32 zero = 0;
+	struct event_stack *e = bpf_map_lookup_elem(&place, &zero);
+
+	if (e)
+		send_place(ctx, e, EVENT_STACK, argument(ctx, 2), argument(ctx, 5));
+	return 0;
+}
+
+static __always_inline void note_descriptor(const struct entry_key *entry, __s32 fd)
+{
+	struct descriptor_key key = { entry->site, (__u32)entry->why, fd };
+	__u64 one = 1, *n = bpf_map_lookup_elem(&descriptors, &key);
+	struct event_small event = { .kind = EVENT_DESCRIPTOR };
+
+	if (n) {
+		__sync_fetch_and_add(n, 1);
+		return;
+	}
+	if (bpf_map_update_elem(&descriptors, &key, &one, BPF_NOEXIST))
+		return;
+	event.site = entry->site;
+	event.why = entry->why;
+	event.object = (__u64)fd;
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
+		count(COUNT_EVENTS, 1);
+}
+
+SEC("usdt")
+int on_enter(struct pt_regs *ctx)
+{
+	struct entry_key key = { argument(ctx, 1), argument(ctx, 2) };
+	__u64 one = 1, *n = bpf_map_lookup_elem(&entries, &key);
+	__u32 zero = 0;
+	struct event_stack *e = bpf_map_lookup_elem(&place, &zero);
+	__s32 fd = (__s32)argument(ctx, 3);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	else if (bpf_map_update_elem(&entries, &key, &one, BPF_NOEXIST) == 0 && e)
+		send_place(ctx, e, EVENT_ENTERED, key.why, 0);
+	else if ((n = bpf_map_lookup_elem(&entries, &key)))
+		__sync_fetch_and_add(n, 1); /* another CPU was first */
+	else
+		count(COUNT_ENTRIES, 1);
+	if ((key.why == TRACE_IO || key.why == TRACE_CLOSE) && fd >= 0)
+		note_descriptor(&key, fd);
+	return 0;
+}
+
+struct search {
+	struct event_stack *e;
+	__u32 found;
+};
+
+static long look_at_word(__u32 i, struct search *s)
+{
+	__u64 word;
+
+	if (i >= SCAN_WORDS)
+		return 1;
+	word = *(__u64 *)(s->e->stack + 8 * i);
+	s->found = word > forbidden_start && word <= forbidden_end;
+	return s->found;
+}
+
+/* A live frame of the forbidden function has a return address in it on the stack, below
+ * it.  There may be others, left over: libdw decides. */
+SEC("usdt")
+int on_forbidden(struct pt_regs *ctx)
+{
+	__u32 zero = 0;
+	struct event_stack *e = bpf_map_lookup_elem(&place, &zero);
+	struct search s = { e, 0 };
+
+	if (!e)
+		return 0;
+	e->size = copy_stack(e->stack, ctx->sp, 0);
+	bpf_loop(e->size / 8, look_at_word, &s, 0);
+	if (s.found)
+		send_place(ctx, e, EVENT_FORBIDDEN, argument(ctx, 2), 0);
+	else if (e->size == STACK_COPY_MAX)
+		count(COUNT_CUT, 1);
+	return 0;
+}
+
+SEC("usdt")
+int on_worker_start(struct pt_regs *ctx)
+{
+	struct event_small event = { .kind = EVENT_WORKER };
+
+	event.tid = (__u32)argument(ctx, 1);
+	event.object = argument(ctx, 2);
+	event.time_ns = bpf_ktime_get_ns();
+	know_worker(event.object);
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
+		count(COUNT_EVENTS, 1);
+	return 0;
+}
+
+SEC("usdt")
+int on_worker_stop(struct pt_regs *ctx)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&workers, &tid);
+	return 0;
+}
+
+/* A worker that sleeps while it runs a green thread is blocked: its own wait for work it
+ * does in scheduler context, when it has no current thread. */
+
+/* ---- blocked, and waiting for a CPU --------------------------------------------- */
+
+/* The user's registers of the running task; a page fault is no system call, although the
+ * field then holds a small number too. */
+static __always_inline void note_place(struct worker *w, struct task_struct *task)
+{
+	struct event_stack *event = &w->event;
+	struct pt_regs *user = (struct pt_regs *)bpf_task_pt_regs((void *)task);
+	struct pt_regs r = {};
+	__u16 instruction = 0;
+
+	bpf_probe_read_kernel(&r, sizeof(r), user);
+	keep_registers(event->registers, &r);
+	bpf_probe_read_user(&instruction, sizeof(instruction), (void *)(r.ip - 2));
+	event->syscall = instruction == SYSCALL_INSTRUCTION ? (__s32)r.orig_ax : -1;
+	event->size = copy_stack(event->stack, r.sp, 0);
+}
+
+static __always_inline void worker_leaves(struct worker *w, struct task_struct *task, bool preempt)
+{
+	__u64 thread = user_word(w->address + worker_current);
+
+	w->blocked_at = 0;
+	w->queued_at = 0;
+	if (preempt || BPF_CORE_READ(task, __state) == 0) {
+		w->queued_at = bpf_ktime_get_ns();
+		return;
+	}
+	if (!thread || !blocked_min_ns)
+		return;
+	w->event.thread = user_word(thread + gt_id);
+	note_place(w, task);
+	w->blocked_at = bpf_ktime_get_ns();
+}
+
+static __always_inline void tell_queued(struct worker *w, __u32 tid, __u64 now)
+{
+	struct event_small event = { .kind = EVENT_QUEUED, .tid = tid, .time_ns = now };
+
+	event.ns = now - w->queued_at;
+	w->queued_at = 0;
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_NO_WAKEUP))
+		count(COUNT_EVENTS, 1);
+}
+
+static __always_inline void worker_comes(struct worker *w, __u32 tid)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (w->queued_at)
+		tell_queued(w, tid, now);
+	if (!w->blocked_at)
+		return;
+	w->event.kind = EVENT_BLOCKED;
+	w->event.tid = tid;
+	w->event.time_ns = now;
+	w->event.ns = now - w->blocked_at;
+	w->blocked_at = 0;
+	if (w->event.ns >= blocked_min_ns)
+		send_stack(&w->event);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u32 tid;
+	struct worker *w;
+
+	if ((__u32)prev->tgid == target_tgid) {
+		tid = (__u32)prev->pid;
+		w = bpf_map_lookup_elem(&workers, &tid);
+		if (w)
+			worker_leaves(w, prev, preempt);
+	}
+	if ((__u32)next->tgid == target_tgid) {
+		tid = (__u32)next->pid;
+		w = bpf_map_lookup_elem(&workers, &tid);
+		if (w)
+			worker_comes(w, tid);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(on_wakeup, struct task_struct *task)
+{
+	__u32 tid = (__u32)task->pid;
+	struct worker *w;
+
+	if ((__u32)task->tgid != target_tgid)
+		return 0;
+	w = bpf_map_lookup_elem(&workers, &tid);
+	if (w)
+		w->queued_at = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* ---- hogs ------------------------------------------------------------------------ */
+
+/* A sample of a worker's CPU time.  One without a switch for long is told of, at each
+ * sample that finds it in its own code: registers and stack are there then. */
+SEC("perf_event")
+int on_sample(struct bpf_perf_event_data *context)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct worker *w = bpf_map_lookup_elem(&workers, &tid);
+	__u64 thread, switches;
+
+	if (!w)
+		return 0;
+	thread = user_word(w->address + worker_current);
+	switches = user_word(w->address + worker_switches);
+	if (!thread || switches != w->hog_switches) {
+		w->hog_switches = switches;
+		w->hog_ns = 0;
+		return 0;
+	}
+	w->hog_ns += context->sample_period;
+	if (w->hog_ns < hog_min_ns || (context->regs.cs & 3) != 3)
+		return 0;
+	w->event.kind = EVENT_HOG;
+	w->event.tid = tid;
+	w->event.syscall = -1;
+	w->event.time_ns = bpf_ktime_get_ns();
+	w->event.thread = user_word(thread + gt_id);
+	w->event.ns = w->hog_ns;
+	w->event.why = switches;
+	keep_registers(w->event.registers, &context->regs);
+	w->event.size = copy_stack(w->event.stack, context->regs.sp, 0);
+	send_stack(&w->event);
+	return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * What the BPF programs read of the kernel's own structures: these fields and no others.
+ * Where they lie in the running kernel, libbpf finds out when it loads the programs
+ * (CO-RE), so that no dump of a kernel's types is needed to build them.
+ */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#define __VMLINUX_H__ /* for libbpf's headers: the names are those of the kernel */
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#define FOUND_AT_LOAD __attribute__((preserve_access_index))
+
+struct task_struct {
+	int pid, tgid;
+	unsigned int __state;
+} FOUND_AT_LOAD;
+
+/* The same in all kernels: registers of the interrupted context, which programs on user
+ * space probes get for their context.  Named as inside the kernel. */
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx;
+	unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+
+struct bpf_perf_event_data {
+	struct pt_regs regs;
+	__u64 sample_period, addr;
+};
+
+#endif

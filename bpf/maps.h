@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * The maps, the settings, and what all programs do: finding the worker that runs here,
+ * copying the stack, sending.
+ */
+#ifndef MAPS_H
+#define MAPS_H
+
+#include "kernel.h"
+#include "events.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+/* ---- settings: written before the programs are loaded ------------------------ */
+
+const volatile __u32 target_tgid = 0;
+const volatile __u64 worker_current = 0; /* offsets in the runtime's structures, */
+const volatile __u64 worker_switches = 0;
+const volatile __u64 gt_id = 0; /* from its descriptor */
+const volatile __u64 blocked_min_ns = 0;
+const volatile __u64 hog_min_ns = 0;
+const volatile __u64 forbidden_start = 0; /* code that no switch point may be called from */
+const volatile __u64 forbidden_end = 0;
+
+/* ---- maps -------------------------------------------------------------------- */
+
+/* A worker, by its tid as the first PID namespace has it.  What is known of it is changed
+ * in place: only the CPU that it runs on, or that wakes it, does. */
+struct worker {
+	__u64 address;      /* of its struct in the process */
+	__u64 blocked_at;   /* ns; 0: it is not blocked */
+	__u64 queued_at;    /* ns; 0: it does not wait for a CPU */
+	__u64 hog_switches; /* its count of switches at the last sample */
+	__u64 hog_ns;       /* sampled since then */
+	struct event_stack event;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct worker);
+} workers SEC(".maps");
+
+/* Records, which come in large numbers; and all else, which they must not crowd out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} events SEC(".maps");
+
+/* Calls at each switch point, and what descriptors they were for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct entry_key);
+	__type(value, __u64);
+} entries SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct descriptor_key);
+	__type(value, __u64);
+} descriptors SEC(".maps");
+
+/* Too large for a program's stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event_records);
+} batch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event_stack);
+} place SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+static __always_inline void count(__u32 which, __u64 n)
+{
+	__u64 *value = bpf_map_lookup_elem(&counts, &which);
+
+	if (value)
+		*value += n;
+}
+
+/* ---- what the programs share --------------------------------------------------- */
+
+static __always_inline __u64 user_word(__u64 address)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)address);
+	return word;
+}
+
+/* Page by page: a read is all or nothing, and what lies beyond the stack may be a guard.
+ * Ends at top, if that is known. */
+static __always_inline __u32 copy_stack(char *to, __u64 sp, __u64 top)
+{
+	__u32 at = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u64 left = top ? top - (sp + at) : STACK_PAGE;
+		__u64 n = STACK_PAGE - ((sp + at) & (STACK_PAGE - 1));
+		if (left < n)
+			n = left;
+		if (n > STACK_PAGE || at > STACK_COPY_MAX - STACK_PAGE)
+			break;
+		if (bpf_probe_read_user(to + at, n, (void *)(sp + at)))
+			break;
+		at += n;
+	}
+	return at;
+}
+
+static __always_inline void keep_registers(__u64 *to, const struct pt_regs *r)
+{
+	to[0] = r->ax;
+	to[1] = r->dx;
+	to[2] = r->cx;
+	to[3] = r->bx;
+	to[4] = r->si;
+	to[5] = r->di;
+	to[6] = r->bp;
+	to[EVENT_SP] = r->sp;
+	to[8] = r->r8;
+	to[9] = r->r9;
+	to[10] = r->r10;
+	to[11] = r->r11;
+	to[12] = r->r12;
+	to[13] = r->r13;
+	to[14] = r->r14;
+	to[15] = r->r15;
+	to[EVENT_PC] = r->ip;
+}
+
+/* Sends the event with as much of the stack as was copied. */
+static __always_inline void send_stack(struct event_stack *event)
+{
+	__u32 size = event->size;
+
+	if (size > STACK_COPY_MAX)
+		return;
+	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct event_stack, stack) + size,
+	                       0))
+		count(COUNT_EVENTS, 1);
+}
+
+#endif

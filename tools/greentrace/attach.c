@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Loading the BPF programs and attaching them by libbpf.
+ */
+#include "attach.h"
+#include "greentrace.skel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LINKS_MAX 16
+#define SAMPLERS_MAX 1024
+#define SAMPLE_NS 5030000u /* about 200 a second, in step with nothing that counts milliseconds */
+
+struct attachment {
+	struct greentrace_bpf *bpf;
+	struct ring_buffer *ring;
+	struct bpf_link *links[LINKS_MAX];
+	unsigned links_count;
+	struct {
+		pid_t tid;
+		struct bpf_link *link;
+	} samplers[SAMPLERS_MAX];
+	unsigned samplers_count;
+	struct receiver receiver;
+};
+
+/* ---- what arrives ----------------------------------------------------------- */
+
+static int take_records(void *arg, void *data, size_t size)
+{
+	const struct attachment *a = arg;
+	const struct event_records *e = data;
+	const size_t head = offsetof(struct event_records, records);
+
+	if (size >= head && e->count <= (size - head) / sizeof(e->records[0]))
+		a->receiver.records(a->receiver.arg, e);
+	return 0;
+}
+
+static int take_event(void *arg, void *data, size_t size)
+{
+	const struct attachment *a = arg;
+	const struct event_stack *stack = data;
+	const struct event_small *small = data;
+	const size_t head = offsetof(struct event_stack, stack);
+
+	if (size < sizeof(*small))
+		return 0;
+	if (small->kind >= EVENT_QUEUED)
+		a->receiver.small(a->receiver.arg, small);
+	else if (size >= head && stack->size <= size - head)
+		a->receiver.stack(a->receiver.arg, stack);
+	return 0;
+}
+
+bool attachment_drain(struct attachment *a)
+{
+	return ring_buffer__consume(a->ring) >= 0;
+}
+
+int attachment_fd(const struct attachment *a)
+{
+	return ring_buffer__epoll_fd(a->ring);
+}
+
+/* ---- loading ---------------------------------------------------------------- */
+
+static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
+{
+	const struct layout *l = &s->layout;
+	const struct wishes *w = &s->wishes;
+
+	bpf->rodata->target_tgid = (uint32_t)s->pid;
+	bpf->rodata->worker_current = l->worker_current.value;
+	bpf->rodata->worker_switches = l->worker_switches.value;
+	bpf->rodata->gt_id = l->gt_id.value;
+	bpf->rodata->blocked_min_ns = w->blocked_ns;
+	bpf->rodata->hog_min_ns = w->hog_ns;
+	bpf->rodata->forbidden_start = w->forbidden_start;
+	bpf->rodata->forbidden_end = w->forbidden_end;
+}
+
+static void choose_programs(struct greentrace_bpf *bpf, const struct session *s)
+{
+	const struct wishes *w = &s->wishes;
+	bool kernel = !s->no_kernel_views;
+
+	bpf_program__set_autoload(bpf->progs.on_flush, w->switches);
+	bpf_program__set_autoload(bpf->progs.on_stack, w->stacks);
+	bpf_program__set_autoload(bpf->progs.on_enter, w->entries);
+	bpf_program__set_autoload(bpf->progs.on_forbidden, w->forbidden_end > 0);
+	bpf_program__set_autoload(bpf->progs.on_switch, kernel && (w->blocked_ns || w->queued));
+	bpf_program__set_autoload(bpf->progs.on_wakeup, kernel && w->queued);
+	bpf_program__set_autoload(bpf->progs.on_sample, w->hog_ns > 0);
+}
+
+/* A worker has room for a stack: so no more of them than there may be. */
+static void size_maps(struct greentrace_bpf *bpf, const struct session *s)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	uint64_t workers = s->workers_count;
+
+	if (workers < (uint64_t)cpus)
+		workers = (uint64_t)cpus;
+	bpf_map__set_max_entries(bpf->maps.workers, (uint32_t)workers + 16);
+	bpf_map__set_max_entries(bpf->maps.records, (uint32_t)s->wishes.buffer);
+}
+
+static int make_rings(struct attachment *a)
+{
+	int fd = bpf_map__fd(a->bpf->maps.records);
+
+	a->ring = ring_buffer__new(fd, take_records, a, NULL);
+	if (!a->ring)
+		return -errno;
+	return ring_buffer__add(a->ring, bpf_map__fd(a->bpf->maps.events), take_event, a);
+}
+
+/* ---- attaching -------------------------------------------------------------- */
+
+static int keep_link(struct attachment *a, struct bpf_link *link)
+{
+	if (!link)
+		return -errno;
+	a->links[a->links_count++] = link;
+	return 0;
+}
+
+static int attach_kernel(struct attachment *a)
+{
+	struct bpf_program *programs[] = { a->bpf->progs.on_switch, a->bpf->progs.on_wakeup };
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]) && !r; i++)
+		if (bpf_program__autoload(programs[i]))
+			r = keep_link(a, bpf_program__attach(programs[i]));
+	return r;
+}
+
+/* Workers first: they are known before they tell anything. */
+static int attach_probes(struct session *s, const char **what)
+{
+	struct attachment *a = s->attachment;
+	const struct {
+		struct bpf_program *program;
+		const char *probe;
+	} all[] = {
+		{ a->bpf->progs.on_worker_start, "worker_start" },
+		{ a->bpf->progs.on_worker_stop, "worker_stop" },
+		{ a->bpf->progs.on_stack, "stack" },
+		{ a->bpf->progs.on_enter, "enter" },
+		{ a->bpf->progs.on_forbidden, "enter" },
+		{ a->bpf->progs.on_flush, "flush" },
+	};
+	int r = 0;
+
+	_Static_assert(sizeof(all) / sizeof(all[0]) + 2 <= LINKS_MAX,
+	               "there is room for all links");
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !r; i++) {
+		if (!bpf_program__autoload(all[i].program))
+			continue;
+		*what = all[i].probe;
+		r = keep_link(a, bpf_program__attach_usdt(all[i].program, s->pid, s->file,
+		                                          TRACE_PROVIDER, all[i].probe, NULL));
+	}
+	return r;
+}
+
+static void add_sampler(struct attachment *a, pid_t tid)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.size = sizeof(attr),
+		.sample_period = SAMPLE_NS,
+	};
+
+	for (unsigned i = 0; i < a->samplers_count; i++)
+		if (a->samplers[i].tid == tid)
+			return;
+	if (a->samplers_count == SAMPLERS_MAX)
+		return;
+	/* The worker may have ended by now. */
+	long fd = syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return;
+	struct bpf_link *link = bpf_program__attach_perf_event(a->bpf->progs.on_sample, (int)fd);
+	if (!link) {
+		close((int)fd);
+		return;
+	}
+	a->samplers[a->samplers_count].tid = tid;
+	a->samplers[a->samplers_count++].link = link;
+}
+
+void attach_worker(struct session *s, pid_t tid, uint64_t address)
+{
+	struct attachment *a = s->attachment;
+	uint32_t key = (uint32_t)tid;
+	/* Its address comes first; all else begins with zeroes. */
+	uint64_t *value = calloc(1, bpf_map__value_size(a->bpf->maps.workers));
+
+	if (value) {
+		value[0] = address;
+		bpf_map_update_elem(bpf_map__fd(a->bpf->maps.workers), &key, value, BPF_NOEXIST);
+		free(value);
+	}
+	if (s->wishes.hog_ns)
+		add_sampler(a, tid);
+}
+
+int attach(struct session *s, const struct receiver *r, const char **what)
+{
+	struct attachment *a = calloc(1, sizeof(*a));
+
+	*what = "memory";
+	if (!a)
+		return -ENOMEM;
+	s->attachment = a;
+	a->receiver = *r;
+	*what = "BPF programs";
+	a->bpf = greentrace_bpf__open();
+	if (!a->bpf)
+		return -errno;
+	set_constants(a->bpf, s);
+	choose_programs(a->bpf, s);
+	size_maps(a->bpf, s);
+	int error = greentrace_bpf__load(a->bpf);
+	if (!error)
+		error = make_rings(a);
+	if (!error)
+		error = attach_kernel(a);
+	return error ? error : attach_probes(s, what);
+}
+
+void detach(struct attachment *a)
+{
+	for (unsigned i = 0; i < a->samplers_count; i++)
+		bpf_link__destroy(a->samplers[i].link);
+	a->samplers_count = 0;
+	/* The last attached first: what fills the buffers. */
+	while (a->links_count > 0)
+		bpf_link__destroy(a->links[--a->links_count]);
+}
+
+void attachment_free(struct attachment *a)
+{
+	if (!a)
+		return;
+	detach(a);
+	ring_buffer__free(a->ring);
+	greentrace_bpf__destroy(a->bpf);
+	free(a);
+}
+
+/* ---- tables ----------------------------------------------------------------- */
+
+uint64_t attachment_count(const struct attachment *a, enum count which)
+{
+	int cpus = libbpf_num_possible_cpus();
+	uint64_t sum = 0, *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
+	uint32_t key = which;
+
+	if (values && bpf_map_lookup_elem(bpf_map__fd(a->bpf->maps.counts), &key, values) == 0)
+		for (int i = 0; i < cpus; i++)
+			sum += values[i];
+	free(values);
+	return sum;
+}
+
+void attachment_entries(const struct attachment *a,
+                        void (*each)(void *arg, const struct entry_key *key, uint64_t n), void *arg)
+{
+	int map = bpf_map__fd(a->bpf->maps.entries);
+	struct entry_key key, *before = NULL;
+	uint64_t n;
+
+	while (bpf_map_get_next_key(map, before, &key) == 0) {
+		if (bpf_map_lookup_elem(map, &key, &n) == 0)
+			each(arg, &key, n);
+		before = &key;
+	}
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * struct attachment: the BPF programs in the kernel, and their links to one process.
+ */
+#ifndef ATTACH_H
+#define ATTACH_H
+
+#include "session.h"
+
+/* 0 or -errno, with *what then saying what it was about. */
+int attach(struct session *s, const struct receiver *r, const char **what);
+void detach(struct attachment *a);
+/* Frees it; detaches first. */
+void attachment_free(struct attachment *a);
+
+/* Samples and observes one more worker: by its tid here, its struct's address there. */
+void attach_worker(struct session *s, pid_t tid, uint64_t address);
+
+/* Hands over what is there.  False: something is wrong with the buffers. */
+bool attachment_drain(struct attachment *a);
+int attachment_fd(const struct attachment *a);
+
+/* Sum of a counter over all CPUs. */
+uint64_t attachment_count(const struct attachment *a, enum count which);
+
+/* Calls each with every switch point that was entered, and how often it was. */
+void attachment_entries(const struct attachment *a,
+                        void (*each)(void *arg, const struct entry_key *key, uint64_t n),
+                        void *arg);
+
+#endif

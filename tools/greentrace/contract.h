@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Contracts: what must not have happened, and whether it has.
+ */
+#ifndef CONTRACT_H
+#define CONTRACT_H
+
+#include "trace.h"
+
+static inline bool has_contract(const struct options *o)
+{
+	return o->lock || o->check || o->no_blocked_ns || o->no_hog_ns || o->max_queued_ns ||
+	       o->no_yield;
+}
+
+/* Says what was broken, and where.  The exit status. */
+int contract_judge(struct trace *t);
+
+#endif

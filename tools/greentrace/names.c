@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Looking names up, on top of what greenps does, and keeping them.
+ */
+#include "names.h"
+#include "escape.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYMBOLS_SIZE 8192 /* lists */
+#define PATHS_SIZE 4096
+#define REFRESHES_MAX 64 /* libraries that are loaded late */
+
+struct known {
+	uint64_t pc;
+	bool is_return;
+	struct known *next;
+	struct symbol symbol;
+};
+
+struct names {
+	struct snapshot snapshot;
+	struct symbols *symbols;
+	unsigned refreshes;
+	struct known *known[SYMBOLS_SIZE];
+	struct path *paths[PATHS_SIZE];
+};
+
+struct names *names_open(struct target *target, const struct layout *layout)
+{
+	struct names *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	n->snapshot.t = target;
+	n->snapshot.layout = *layout;
+	n->symbols = symbols_open(&n->snapshot);
+	if (n->symbols)
+		return n;
+	free(n);
+	return NULL;
+}
+
+void names_close(struct names *n)
+{
+	if (!n)
+		return;
+	for (size_t i = 0; i < SYMBOLS_SIZE; i++)
+		while (n->known[i]) {
+			struct known *next = n->known[i]->next;
+			free(n->known[i]);
+			n->known[i] = next;
+		}
+	for (size_t i = 0; i < PATHS_SIZE; i++)
+		while (n->paths[i]) {
+			struct path *next = n->paths[i]->next;
+			free(n->paths[i]->frames);
+			free(n->paths[i]);
+			n->paths[i] = next;
+		}
+	symbols_close(n->symbols);
+	free(n);
+}
+
+/* ---- symbols ------------------------------------------------------------------ */
+
+static void look_up(struct names *n, struct known *k)
+{
+	k->symbol = *symbol_at(n->symbols, k->pc, k->is_return);
+	if (k->symbol.file[0] || n->refreshes >= REFRESHES_MAX)
+		return;
+	/* In no file: perhaps in a library that was not there yet. */
+	n->refreshes++;
+	struct symbols *now = symbols_open(&n->snapshot);
+	if (!now)
+		return;
+	if (symbol_at(now, k->pc, k->is_return)->file[0]) {
+		symbols_close(n->symbols);
+		n->symbols = now;
+		k->symbol = *symbol_at(now, k->pc, k->is_return);
+	} else {
+		symbols_close(now);
+	}
+}
+
+const struct symbol *names_get(struct names *n, uint64_t pc, bool is_return)
+{
+	static const struct symbol unknown;
+	uint64_t hash = (pc + is_return) * 0x9e3779b97f4a7c15u;
+	struct known **list = &n->known[hash >> 32 & (SYMBOLS_SIZE - 1)];
+
+	for (struct known *k = *list; k; k = k->next)
+		if (k->pc == pc && k->is_return == is_return)
+			return &k->symbol;
+	struct known *k = calloc(1, sizeof(*k));
+	if (!k)
+		return &unknown;
+	k->pc = pc;
+	k->is_return = is_return;
+	look_up(n, k);
+	k->next = *list;
+	*list = k;
+	return &k->symbol;
+}
+
+bool names_find(struct names *n, const char *function, uint64_t *start, uint64_t *end)
+{
+	return symbol_find(n->symbols, function, start, end);
+}
+
+/* ---- paths -------------------------------------------------------------------- */
+
+static uint64_t hash_of(const struct frame *frames, size_t depth)
+{
+	uint64_t hash = depth;
+
+	for (size_t i = 0; i < depth; i++)
+		hash = (hash ^ frames[i].pc) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+	return hash;
+}
+
+static bool same(const struct path *p, uint64_t hash, const struct frame *frames, size_t depth)
+{
+	if (p->hash != hash || p->depth != depth)
+		return false;
+	for (size_t i = 0; i < depth; i++)
+		if (p->pcs[i] != frames[i].pc)
+			return false;
+	return true;
+}
+
+static struct path *new_path(struct names *n, const struct frame *frames, size_t depth)
+{
+	struct path *p = calloc(1, sizeof(*p) + depth * sizeof(p->pcs[0]));
+
+	if (!p)
+		return NULL;
+	p->frames = calloc(depth, sizeof(struct symbol *));
+	if (!p->frames) {
+		free(p);
+		return NULL;
+	}
+	p->depth = depth;
+	for (size_t i = 0; i < depth; i++) {
+		p->pcs[i] = frames[i].pc;
+		p->frames[i] = names_get(n, frames[i].pc, frames[i].is_return);
+	}
+	return p;
+}
+
+static struct path *intern(struct names *n, const struct frame *frames, size_t depth)
+{
+	uint64_t hash = hash_of(frames, depth);
+	struct path **list = &n->paths[hash >> 32 & (PATHS_SIZE - 1)];
+
+	for (struct path *p = *list; p; p = p->next)
+		if (same(p, hash, frames, depth))
+			return p;
+	struct path *p = new_path(n, frames, depth);
+	if (!p)
+		return NULL;
+	p->hash = hash;
+	p->next = *list;
+	*list = p;
+	return p;
+}
+
+/* First code of a green thread, on its new stack: of no interest to anybody. */
+static bool is_boot(struct names *n, const struct frame *frame)
+{
+	const char *function = names_get(n, frame->pc, frame->is_return)->function;
+
+	return strcmp(function, "spawn_boot") == 0 || strcmp(function, "switch_boot") == 0;
+}
+
+struct path *names_path(struct names *n, const struct event_stack *e, uint64_t site)
+{
+	uint64_t registers[LAYOUT_REGISTERS];
+	struct frame frames[FRAMES_MAX];
+	size_t first = 0;
+
+	_Static_assert(EVENT_REGISTERS == LAYOUT_REGISTERS, "both go by DWARF numbers");
+	memcpy(registers, e->registers, sizeof(registers));
+	size_t depth = stack_walk_copy(n->symbols, registers, e->stack, e->size, frames);
+	for (size_t i = 0; site && i < depth && !first; i++)
+		if (frames[i].pc == site)
+			first = i;
+	while (depth > first + 1 && is_boot(n, &frames[depth - 1]))
+		depth--;
+	if (depth == first)
+		return NULL;
+	struct path *p = intern(n, frames + first, depth - first);
+	if (p)
+		p->count++;
+	return p;
+}
+
+struct path *names_alone(struct names *n, uint64_t pc)
+{
+	const struct frame frame = { pc, true };
+
+	return intern(n, &frame, 1);
+}
+
+void names_each_path(struct names *n, void (*each)(void *arg, const struct path *path), void *arg)
+{
+	for (size_t i = 0; i < PATHS_SIZE; i++)
+		for (const struct path *p = n->paths[i]; p; p = p->next)
+			each(arg, p);
+}
+
+/* ---- text --------------------------------------------------------------------- */
+
+char *function_text(char *to, size_t size, const struct symbol *y)
+{
+	char text[320];
+
+	if (y->function[0])
+		snprintf(text, sizeof(text), "%s", y->function);
+	else if (y->file[0])
+		snprintf(text, sizeof(text), "%s+0x%" PRIx64, y->file, y->into);
+	else
+		snprintf(text, sizeof(text), "?");
+	return escape_text(to, size, text, false);
+}
+
+char *place_text(char *to, size_t size, const struct symbol *y)
+{
+	char text[400];
+
+	if (y->function[0] && y->source[0])
+		snprintf(text, sizeof(text), "%s (%s)", y->function, y->source);
+	else if (y->function[0])
+		snprintf(text, sizeof(text), "%s+0x%" PRIx64 " (%s)", y->function, y->into,
+		         y->file);
+	else
+		return function_text(to, size, y);
+	return escape_text(to, size, text, false);
+}
+
+void path_print(FILE *file, const struct path *path)
+{
+	char text[512];
+
+	for (size_t i = 0; i < path->depth; i++)
+		fprintf(file, "      %s\n", place_text(text, sizeof(text), path->frames[i]));
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * struct names: symbols and call paths of the traced process, looked up once and kept,
+ * so that they are there when the process is not.
+ */
+#ifndef NAMES_H
+#define NAMES_H
+
+#include "events.h"
+#include "symbols.h"
+
+#include <stdio.h>
+
+struct path { /* application first: innermost first, without the runtime's own frames */
+	uint64_t hash;
+	uint64_t count; /* how often it was seen */
+	size_t depth;
+	const struct symbol **frames;
+	struct path *next;
+	uint64_t pcs[]; /* depth */
+};
+
+struct names;
+
+/* target and layout stay the caller's.  NULL: reported. */
+struct names *names_open(struct target *target, const struct layout *layout);
+void names_close(struct names *names);
+
+/* Never NULL; kept until names_close(). */
+const struct symbol *names_get(struct names *names, uint64_t pc, bool is_return);
+
+/* Where the function with that name lies; false: there is none, or its size is not known. */
+bool names_find(struct names *names, const char *function, uint64_t *start, uint64_t *end);
+
+/* The call path in the copy of a stack, from the frame at site (0: from the innermost).
+ * NULL: it cannot be unwound. */
+struct path *names_path(struct names *names, const struct event_stack *e, uint64_t site);
+
+/* A path of only that frame, which a call comes back to.  NULL: no memory. */
+struct path *names_alone(struct names *names, uint64_t pc);
+
+void names_each_path(struct names *names, void (*each)(void *arg, const struct path *path),
+                     void *arg);
+
+/* Escaped: "function+0x12 (file.c:34)", or "libx.so+0x12" for want of better. */
+char *place_text(char *to, size_t size, const struct symbol *symbol);
+/* Escaped: "function", or "libx.so+0x12". */
+char *function_text(char *to, size_t size, const struct symbol *symbol);
+
+/* The same from a path: indented lines. */
+void path_print(FILE *file, const struct path *path);
+
+#endif

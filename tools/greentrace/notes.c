@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading probe notes by libelf.
+ *
+ * A description is three addresses (of the probe, of the section .stapsdt.base when the
+ * file was linked, of the semaphore) and three strings.
+ */
+#include "notes.h"
+
+#include <errno.h>
+#include <gelf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STAPSDT_TYPE 3
+#define NOTES_MAX 65536
+
+/* The string at *at, which moves behind it; NULL: it does not end. */
+static char *next_string(const char *desc, size_t size, size_t *at)
+{
+	const char *text = desc + *at;
+	const char *end = *at < size ? memchr(text, 0, size - *at) : NULL;
+
+	if (!end)
+		return NULL;
+	*at += (size_t)(end - text) + 1;
+	return strdup(text);
+}
+
+static void note_clear(struct note *note)
+{
+	free(note->provider);
+	free(note->name);
+	free(note->arguments);
+	memset(note, 0, sizeof(*note));
+}
+
+bool note_parse(struct note *note, const char *desc, size_t size, uint64_t base)
+{
+	uint64_t address[3];
+	size_t at = sizeof(address);
+
+	memset(note, 0, sizeof(*note));
+	if (size < sizeof(address))
+		return false;
+	memcpy(address, desc, sizeof(address));
+	uint64_t moved = base && address[1] ? base - address[1] : 0;
+	note->location = address[0] + moved;
+	note->semaphore = address[2] ? address[2] + moved : 0;
+	note->provider = next_string(desc, size, &at);
+	note->name = next_string(desc, size, &at);
+	note->arguments = next_string(desc, size, &at);
+	if (note->provider && note->name && note->arguments)
+		return true;
+	note_clear(note);
+	return false;
+}
+
+static int keep(struct notes *notes, const struct note *note)
+{
+	size_t n = notes->count;
+
+	if ((n & (n - 1)) == 0) {
+		struct note *more = realloc(notes->all, (n ? 2 * n : 1) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		notes->all = more;
+	}
+	notes->all[notes->count++] = *note;
+	return 0;
+}
+
+static int read_section(struct notes *notes, Elf_Data *data, uint64_t base)
+{
+	size_t at = 0, name, desc;
+	struct note note;
+	GElf_Nhdr n;
+
+	while ((at = gelf_getnote(data, at, &n, &name, &desc)) > 0) {
+		const char *bytes = data->d_buf;
+		if (n.n_type != STAPSDT_TYPE || n.n_namesz != sizeof("stapsdt") ||
+		    memcmp(bytes + name, "stapsdt", sizeof("stapsdt")) != 0)
+			continue;
+		if (!note_parse(&note, bytes + desc, n.n_descsz, base))
+			continue;
+		int r = notes->count < NOTES_MAX ? keep(notes, &note) : -E2BIG;
+		if (r) {
+			note_clear(&note);
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* Where the section .stapsdt.base lies now; 0: there is none. */
+static uint64_t base_of(Elf *elf, size_t names)
+{
+	Elf_Scn *section = NULL;
+	GElf_Shdr header;
+
+	while ((section = elf_nextscn(elf, section))) {
+		const char *name = gelf_getshdr(section, &header)
+		                           ? elf_strptr(elf, names, header.sh_name)
+		                           : NULL;
+		if (name && strcmp(name, ".stapsdt.base") == 0)
+			return header.sh_addr;
+	}
+	return 0;
+}
+
+static int read_elf(struct notes *notes, Elf *elf)
+{
+	Elf_Scn *section = NULL;
+	GElf_Shdr header;
+	size_t names;
+	int r = 0;
+
+	if (elf_kind(elf) != ELF_K_ELF || gelf_getclass(elf) != ELFCLASS64 ||
+	    elf_getshdrstrndx(elf, &names) != 0)
+		return -ENOEXEC;
+	uint64_t base = base_of(elf, names);
+	while (!r && (section = elf_nextscn(elf, section))) {
+		if (!gelf_getshdr(section, &header) || header.sh_type != SHT_NOTE)
+			continue;
+		const char *name = elf_strptr(elf, names, header.sh_name);
+		Elf_Data *data = elf_getdata(section, NULL);
+		if (data && data->d_buf && name && strcmp(name, ".note.stapsdt") == 0)
+			r = read_section(notes, data, base);
+	}
+	return r;
+}
+
+int notes_read(struct notes *notes, int fd)
+{
+	memset(notes, 0, sizeof(*notes));
+	elf_version(EV_CURRENT);
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	if (!elf)
+		return -ENOEXEC;
+	int r = read_elf(notes, elf);
+	elf_end(elf);
+	if (r)
+		notes_free(notes);
+	return r;
+}
+
+void notes_free(struct notes *notes)
+{
+	for (size_t i = 0; i < notes->count; i++)
+		note_clear(&notes->all[i]);
+	free(notes->all);
+	memset(notes, 0, sizeof(*notes));
+}

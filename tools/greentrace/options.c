@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The command line.
+ */
+#include "options.h"
+#include "escape.h"
+#include "green.h"
+#include "greenps.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+	"Usage: greentrace [-p PID | -- COMMAND...] [options] [INTERVAL [COUNT]]\n"
+	"       greentrace sites [-p PID | -- COMMAND...] [options]\n"
+	"       greentrace probes -p PID\n"
+	"       greentrace check\n\n"
+	"Shows where green threads of a running program give up their CPU, for how long, and\n"
+	"what keeps a CPU from switching.  sites: every call that may switch, whether it did or\n"
+	"not.  probes: those that the program has.  check: what this machine allows.\n\n"
+	"  -p, --pid PID          the process; or -- COMMAND... to start one\n"
+	"  -d, --duration S       stop after S seconds\n"
+	"  -c, --summary          one table at the end\n"
+	"  -H, --hist             a histogram of each switch point in the table\n"
+	"  -k, --stacks           the call path of each switch point in the table\n"
+	"  -s, --sort KEY         total (default), count, max, mean, queued\n"
+	"  -n, --top N            rows (20)\n"
+	"  -T, --timestamp        the time of day above each table\n"
+	"  -j, --json             a JSON object on each line\n"
+	"      --blocked MS       workers that a system call or page fault blocked that long\n"
+	"      --hog MS           green threads that computed that long without a switch\n"
+	"      --runq             how long workers waited for a CPU\n"
+	"      --folded FILE      time away by call path, for flame graphs\n"
+	"      --flame FILE       the same as a page of HTML\n"
+	"      --buffer MB        for records, a power of two (8)\n"
+	"      --help, --version\n\n"
+	"Contracts: exit status 1 when broken, 3 when something was missed\n"
+	"      --lock FILE        (sites) write the set of calls that may switch\n"
+	"      --check FILE       (sites) no others than those in FILE\n"
+	"      --assert-no-yield FUNCTION  no call that may switch below it\n"
+	"      --assert-no-blocked MS      no worker was blocked that long\n"
+	"      --assert-no-hog MS          no green thread computed that long\n"
+	"      --assert-max-runq US        no worker waited longer for a CPU\n\n"
+	"Examples:\n"
+	"  greentrace -p $(pidof httpd) 1\n"
+	"  greentrace -c -d 10 -p $(pidof httpd) --blocked 1 --hog 20\n"
+	"  greentrace sites --lock switches.lock -- ./server --selftest\n\n"
+	"Exit status: 0 ok, 1 a contract was broken, 2 a problem (said), 3 inconclusive.\n";
+
+enum {
+	OPTION_BLOCKED = 256,
+	OPTION_HOG,
+	OPTION_RUNQ,
+	OPTION_FOLDED,
+	OPTION_FLAME,
+	OPTION_BUFFER,
+	OPTION_LOCK,
+	OPTION_CHECK,
+	OPTION_NO_YIELD,
+	OPTION_NO_BLOCKED,
+	OPTION_NO_HOG,
+	OPTION_MAX_RUNQ,
+	OPTION_HELP,
+	OPTION_VERSION,
+};
+
+static const struct option known[] = {
+	{ "pid", required_argument, NULL, 'p' },
+	{ "duration", required_argument, NULL, 'd' },
+	{ "summary", no_argument, NULL, 'c' },
+	{ "hist", no_argument, NULL, 'H' },
+	{ "stacks", no_argument, NULL, 'k' },
+	{ "sort", required_argument, NULL, 's' },
+	{ "top", required_argument, NULL, 'n' },
+	{ "timestamp", no_argument, NULL, 'T' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "blocked", required_argument, NULL, OPTION_BLOCKED },
+	{ "hog", required_argument, NULL, OPTION_HOG },
+	{ "runq", no_argument, NULL, OPTION_RUNQ },
+	{ "folded", required_argument, NULL, OPTION_FOLDED },
+	{ "flame", required_argument, NULL, OPTION_FLAME },
+	{ "buffer", required_argument, NULL, OPTION_BUFFER },
+	{ "lock", required_argument, NULL, OPTION_LOCK },
+	{ "check", required_argument, NULL, OPTION_CHECK },
+	{ "assert-no-yield", required_argument, NULL, OPTION_NO_YIELD },
+	{ "assert-no-blocked", required_argument, NULL, OPTION_NO_BLOCKED },
+	{ "assert-no-hog", required_argument, NULL, OPTION_NO_HOG },
+	{ "assert-max-runq", required_argument, NULL, OPTION_MAX_RUNQ },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "version", no_argument, NULL, OPTION_VERSION },
+	{ 0 },
+};
+
+static int bad(const char *what, const char *text)
+{
+	char shown[256];
+
+	return problem("%s \"%s\"; \"greentrace --help\" lists the options", what,
+	               escape_text(shown, sizeof(shown), text, false));
+}
+
+bool parse_scaled(const char *text, double factor, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	double number = strtod(text, &end);
+	if (end == text || *end || errno || !isfinite(number) || number < 0 ||
+	    number * factor > 9e18)
+		return false;
+	*value = (uint64_t)(number * factor);
+	return true;
+}
+
+/* In nanoseconds, and not 0, which stands for "not asked for". */
+static int time_option(const char *text, double ns, uint64_t *value)
+{
+	if (!parse_scaled(text, ns, value) || *value == 0)
+		return bad("not a time above 0:", text);
+	return EXIT_OK;
+}
+
+static int number_option(const char *text, uint64_t max, uint64_t *value)
+{
+	if (!parse_scaled(text, 1, value) || *value == 0 || *value > max ||
+	    strspn(text, "0123456789") != strlen(text))
+		return bad("not a number that fits here:", text);
+	return EXIT_OK;
+}
+
+static int order_option(struct options *o, const char *text)
+{
+	static const char *const names[] = { "total", "count", "max", "mean", "queued" };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0) {
+			o->order = (enum sites_order)i;
+			return EXIT_OK;
+		}
+	return bad("cannot sort by", text);
+}
+
+static int buffer_option(struct options *o, const char *text)
+{
+	uint64_t mb;
+
+	if (number_option(text, 1024, &mb) != EXIT_OK)
+		return EXIT_PROBLEM;
+	o->buffer = mb << 20;
+	return (mb & (mb - 1)) ? bad("not a power of two:", text) : EXIT_OK;
+}
+
+static int pid_option(struct options *o, const char *text)
+{
+	uint64_t pid;
+
+	if (number_option(text, INT32_MAX, &pid) != EXIT_OK)
+		return EXIT_PROBLEM;
+	o->pid = (pid_t)pid;
+	return EXIT_OK;
+}
+
+static int long_option(struct options *o, int c)
+{
+	switch (c) {
+	case OPTION_BLOCKED:
+		return time_option(optarg, 1e6, &o->blocked_ns);
+	case OPTION_HOG:
+		return time_option(optarg, 1e6, &o->hog_ns);
+	case OPTION_RUNQ:
+		o->queued = true;
+		return EXIT_OK;
+	case OPTION_FOLDED:
+		o->folded = optarg;
+		return EXIT_OK;
+	case OPTION_FLAME:
+		o->flame = optarg;
+		return EXIT_OK;
+	case OPTION_BUFFER:
+		return buffer_option(o, optarg);
+	case OPTION_LOCK:
+		o->lock = optarg;
+		return EXIT_OK;
+	case OPTION_CHECK:
+		o->check = optarg;
+		return EXIT_OK;
+	case OPTION_NO_YIELD:
+		o->no_yield = optarg;
+		return EXIT_OK;
+	case OPTION_NO_BLOCKED:
+		return time_option(optarg, 1e6, &o->no_blocked_ns);
+	case OPTION_NO_HOG:
+		return time_option(optarg, 1e6, &o->no_hog_ns);
+	case OPTION_MAX_RUNQ:
+		return time_option(optarg, 1e3, &o->max_queued_ns);
+	case OPTION_HELP:
+		fputs(help, stdout);
+		o->done = true;
+		return EXIT_OK;
+	case OPTION_VERSION:
+		puts("greentrace " GREEN_VERSION);
+		o->done = true;
+		return EXIT_OK;
+	default:
+		return problem("\"greentrace --help\" lists the options");
+	}
+}
+
+static int one_option(struct options *o, int c)
+{
+	switch (c) {
+	case 'p':
+		return pid_option(o, optarg);
+	case 'd':
+		return time_option(optarg, 1e9, &o->duration_ns);
+	case 's':
+		return order_option(o, optarg);
+	case 'n':
+		return number_option(optarg, 1000000, &o->rows);
+	case 'c':
+		o->summary = true;
+		return EXIT_OK;
+	case 'H':
+		o->histograms = true;
+		return EXIT_OK;
+	case 'k':
+		o->stacks = true;
+		return EXIT_OK;
+	case 'T':
+		o->timestamps = true;
+		return EXIT_OK;
+	case 'j':
+		o->json = true;
+		return EXIT_OK;
+	default:
+		return long_option(o, c);
+	}
+}
+
+/* INTERVAL [COUNT] */
+static int operands(struct options *o, int argc, char **argv)
+{
+	int i = optind;
+
+	if (o->command != TOP && i < argc)
+		return bad("not understood:", argv[i]);
+	if (i < argc && time_option(argv[i++], 1e9, &o->interval_ns) != EXIT_OK)
+		return EXIT_PROBLEM;
+	if (i < argc && number_option(argv[i++], UINT64_MAX / 4, &o->count) != EXIT_OK)
+		return EXIT_PROBLEM;
+	return i < argc ? bad("not understood:", argv[i]) : EXIT_OK;
+}
+
+/* What follows "--" is the program to start, and its options are its own. */
+static int split(struct options *o, int *argc, char **argv)
+{
+	for (int i = 1; i < *argc; i++)
+		if (strcmp(argv[i], "--") == 0) {
+			if (i + 1 == *argc)
+				return problem("no command after \"--\"");
+			o->argv = argv + i + 1;
+			argv[i] = NULL;
+			*argc = i;
+		}
+	return EXIT_OK;
+}
+
+static int judge(const struct options *o)
+{
+	bool no_target = o->command == CHECK;
+
+	if (!no_target && !o->pid == !o->argv)
+		return problem("one target is needed: -p PID, or -- COMMAND...; \"greentrace "
+		               "--help\" lists the options");
+	if (no_target && (o->pid || o->argv))
+		return problem("check takes no target");
+	if (o->command == PROBES && o->argv)
+		return problem("probes takes -p PID");
+	if (o->command != SITES && (o->lock || o->check))
+		return problem("--lock and --check belong to \"greentrace sites\"");
+	if (o->lock && o->check)
+		return problem("either --lock or --check");
+	return EXIT_OK;
+}
+
+static enum command command_of(int *argc, char ***argv)
+{
+	static const struct {
+		const char *name;
+		enum command command;
+	} commands[] = { { "sites", SITES }, { "probes", PROBES }, { "check", CHECK } };
+
+	for (size_t i = 0; *argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp((*argv)[1], commands[i].name) == 0) {
+			++*argv;
+			--*argc;
+			return commands[i].command;
+		}
+	return TOP;
+}
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+	int c;
+
+	memset(o, 0, sizeof(*o));
+	o->rows = 20;
+	o->buffer = 8 << 20;
+	o->command = command_of(&argc, &argv);
+	int status = split(o, &argc, argv);
+	while (status == EXIT_OK && !o->done &&
+	       (c = getopt_long(argc, argv, "p:d:cHks:n:Tj", known, NULL)) != -1)
+		status = one_option(o, c);
+	if (status == EXIT_OK && !o->done)
+		status = operands(o, argc, argv);
+	return status == EXIT_OK && !o->done ? judge(o) : status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * struct options: what was asked for on the command line.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include "sites.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum command { TOP, SITES, PROBES, CHECK };
+
+struct options {
+	enum command command;
+	pid_t pid;                                /* 0: command_line */
+	char **argv;                              /* of the program to start; NULL: pid */
+	uint64_t interval_ns, count, duration_ns; /* 0: without end */
+	bool summary, histograms, json, stacks, timestamps;
+	enum sites_order order;
+	uint64_t rows;
+	uint64_t blocked_ns, hog_ns;
+	bool queued;
+	uint64_t buffer;
+	const char *lock, *check;   /* files */
+	const char *folded, *flame; /* files */
+	/* Contracts; 0 and NULL: not asked for. */
+	uint64_t no_blocked_ns, no_hog_ns, max_queued_ns;
+	const char *no_yield;
+	bool done; /* nothing more to do: help, version */
+};
+
+/* EXIT_OK, or a problem that has been reported. */
+int options_parse(struct options *o, int argc, char **argv);
+
+/* A number with a unit's factor; false: it is none, or too large. */
+bool parse_scaled(const char *text, double factor, uint64_t *value);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tracing from beginning to end: the commands that attach.
+ */
+#ifndef RUN_H
+#define RUN_H
+
+#include "options.h"
+
+enum {
+	EXIT_BROKEN = 1,       /* a contract */
+	EXIT_INCONCLUSIVE = 3, /* it may have been broken: something was missed */
+};
+
+/* The exit status. */
+int run(const struct options *o);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One traced process: finding what to attach to, waiting for what is sent.
+ */
+#include "session.h"
+#include "attach.h"
+#include "escape.h"
+#include "greenps.h"
+
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DRAIN_MS 5 /* between two looks at the buffers, whose writers do not wake anybody */
+
+/* ---- the file ----------------------------------------------------------------- */
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Never by its path alone: what lies there now may be a newer file, whose probes would
+ * never be hit. */
+static bool find_file(struct session *s)
+{
+	char exe[64], mapped[128];
+	const struct mapping *m = s->target.mappings;
+
+	while (m->start != s->layout.base)
+		m++;
+	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)s->pid);
+	snprintf(mapped, sizeof(mapped), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)s->pid,
+	         m->start, m->end);
+	if (access(mapped, R_OK) == 0) {
+		snprintf(s->file, sizeof(s->file), "%s", same_file(exe, mapped) ? exe : mapped);
+		return true;
+	}
+	/* Without the right to look there: its path, unless that is another file by now. */
+	snprintf(s->file, sizeof(s->file), "/proc/%d/root%s", (int)s->pid, m->path);
+	if (same_file(exe, s->file))
+		snprintf(s->file, sizeof(s->file), "%s", exe);
+	return !strstr(m->path, " (deleted)") && access(s->file, R_OK) == 0;
+}
+
+/* ---- opening ------------------------------------------------------------------ */
+
+/* libbpf's own messages guess at reasons; ours go by errno and the rights there are. */
+static int say_nothing(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	(void)level;
+	(void)format;
+	(void)arguments;
+	return 0;
+}
+
+int session_open(struct session *s, pid_t pid, bool launched)
+{
+	struct field count;
+
+	memset(s, 0, sizeof(*s));
+	s->pid = pid;
+	s->launched = launched;
+	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	libbpf_set_print(say_nothing);
+	rights_read(&s->rights);
+	int status = target_open_pid(&s->target, pid);
+	if (status == EXIT_OK)
+		status = layout_find(&s->layout, &s->target);
+	if (status != EXIT_OK)
+		return status;
+	if (s->pidfd < 0)
+		return problem("process %d: %s", (int)pid, strerror(errno));
+	count = s->layout.runtime_workers_count;
+	count.value += s->layout.rt.value;
+	layout_global(&s->target, count, &s->workers_count);
+	if (!find_file(s))
+		return problem("process %d: the file that has its libgreen has been replaced or "
+		               "cannot be read: it takes root, or CAP_CHECKPOINT_RESTORE",
+		               (int)pid);
+	return EXIT_OK;
+}
+
+void session_close(struct session *s)
+{
+	attachment_free(s->attachment);
+	target_close(&s->target);
+	if (s->pidfd >= 0)
+		close(s->pidfd);
+}
+
+void session_refresh(struct session *s)
+{
+	struct layout now;
+
+	if (!s->launched || s->refreshed)
+		return;
+	s->refreshed = true;
+	if (layout_find(&now, &s->target) == EXIT_OK)
+		s->layout = now;
+}
+
+enum trace_clock session_clock(struct session *s)
+{
+	struct trace_info info;
+	struct field at = s->layout.trace_info;
+
+	/* Only what the kernel or the user chose; before the start nobody has. */
+	if (at.size < sizeof(info) || at.size == UINT64_MAX ||
+	    !target_read(&s->target, at.value, &info, sizeof(info)))
+		return TRACE_CLOCK_TSC;
+	return info.clock == TRACE_CLOCK_NS ? TRACE_CLOCK_NS : TRACE_CLOCK_TSC;
+}
+
+/* ---- attaching ---------------------------------------------------------------- */
+
+static void known_workers(struct session *s)
+{
+	const struct layout *l = &s->layout;
+
+	for (uint64_t i = 0; i < s->workers_count; i++) {
+		uint64_t address, tid;
+		uint64_t at = l->rt.value + l->runtime_workers.value + i * sizeof(address);
+		if (target_read(&s->target, at, &address, sizeof(address)) && address &&
+		    layout_global(&s->target,
+		                  (struct field){ address + l->worker_tid.value,
+		                                  l->worker_tid.size },
+		                  &tid) &&
+		    tid)
+			attach_worker(s, (pid_t)tid, address);
+	}
+}
+
+static int cannot(const struct session *s, int error, const char *what)
+{
+	char why[400], program[300];
+
+	escape_text(program, sizeof(program), s->target.program, true);
+	if (error == -ESRCH || kill(s->pid, 0) != 0)
+		return problem("process %d (%s) has ended", (int)s->pid, program);
+	if (error == -ENOENT)
+		return problem("process %d (%s): its libgreen has no probe \"%s\": it is older "
+		               "than this greentrace",
+		               (int)s->pid, program, what);
+	rights_explain(&s->rights, -error, why, sizeof(why));
+	return problem("process %d (%s): cannot attach (%s): %s; see \"greentrace check\"",
+	               (int)s->pid, program, what, why);
+}
+
+int session_attach(struct session *s, const struct wishes *wishes, const struct receiver *r)
+{
+	const char *what;
+
+	s->wishes = *wishes;
+	s->no_kernel_views = !s->rights.btf;
+	if (s->no_kernel_views && (wishes->blocked_ns || wishes->queued))
+		complain("this kernel has no BTF (/sys/kernel/btf/vmlinux): workers that block or "
+		         "wait for a CPU are not seen");
+	int error = attach(s, r, &what);
+	if (error)
+		return cannot(s, error, what);
+	known_workers(s);
+	return EXIT_OK;
+}
+
+void session_detach(struct session *s)
+{
+	detach(s->attachment);
+	attachment_drain(s->attachment);
+}
+
+bool session_poll(struct session *s, int ms)
+{
+	struct pollfd fds[] = { { .fd = s->pidfd, .events = POLLIN },
+		                { .fd = attachment_fd(s->attachment), .events = POLLIN } };
+
+	int n = poll(fds, 2, ms < DRAIN_MS ? ms : DRAIN_MS);
+	attachment_drain(s->attachment);
+	return n <= 0 || !(fds[0].revents & POLLIN);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * struct trace: what has been seen of a process so far.
+ */
+#ifndef TRACE_H
+#define TRACE_H
+
+#include "clock.h"
+#include "names.h"
+#include "options.h"
+#include "session.h"
+#include "sites.h"
+
+/* Where a worker did not switch: in a system call (its number; -1: a page fault), or
+ * computing. */
+struct stop {
+	enum event_kind kind; /* EVENT_BLOCKED, EVENT_HOG */
+	int syscall;
+	struct path *path; /* NULL: unknown */
+	struct histogram ns;
+	struct stop *next;
+};
+
+struct hog { /* as it goes on: of one worker */
+	uint32_t tid;
+	uint64_t switches, ns;
+	struct stop *stop;
+};
+
+#define HOGS_MAX 1024
+#define DESCRIPTORS_TOLD 4 /* of one switch point */
+
+struct descriptor { /* that was used at a switch point */
+	uint64_t site, why;
+	char text[200]; /* "7: 127.0.0.1:80", not escaped */
+};
+
+struct trace {
+	const struct options *options;
+	enum sites_order order; /* the options', until a key changes it */
+	bool settled;
+	struct session session;
+	struct tick_clock clock;
+	struct names *names;
+	struct sites sites;
+	struct stop *stops;
+	struct hog hogs[HOGS_MAX];
+	unsigned hogs_count;
+	struct histogram queued;
+	struct descriptor *descriptors;
+	size_t descriptors_count;
+	struct path *forbidden; /* the first call path through the forbidden function */
+	uint64_t forbidden_seen, records;
+	int64_t started_ns, marked_ns;
+};
+
+/* Attaches for what the options ask for.  EXIT_OK, or a problem that has been reported. */
+int trace_start(struct trace *t, const struct options *o);
+
+/* Takes what has arrived; false: the process has ended. */
+bool trace_poll(struct trace *t, int ms);
+
+/* Detaches and takes the rest. */
+void trace_stop(struct trace *t);
+void trace_free(struct trace *t);
+
+/* Records and other things that did not arrive. */
+uint64_t trace_lost(const struct trace *t);
+
+#endif

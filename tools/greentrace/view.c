@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tables for people.
+ */
+#include "view.h"
+#include "attach.h"
+#include "escape.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BAR 40 /* characters */
+
+char *time_text(char to[16], uint64_t ns)
+{
+	static const struct {
+		double ns;
+		const char *name;
+	} units[] = { { 1e9, "s" }, { 1e6, "ms" }, { 1e3, "us" } };
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		double n = (double)ns / units[i].ns;
+		/* What rounds up to 1000 of a unit is 1.00 of the next. */
+		if (n < 0.9995)
+			continue;
+		snprintf(to, 16, "%.*f%s", n < 9.995 ? 2 : n < 99.95 ? 1 : 0, n, units[i].name);
+		return to;
+	}
+	snprintf(to, 16, "%" PRIu64 "ns", ns);
+	return to;
+}
+
+static void print_head(struct trace *t, bool interval)
+{
+	char program[300], clock[16];
+	time_t now = time(NULL);
+	struct tm broken;
+	double seconds = (double)(clock_now() - (interval ? t->marked_ns : t->started_ns)) / 1e9;
+	uint64_t lost = trace_lost(t);
+
+	if (t->options->timestamps && localtime_r(&now, &broken) &&
+	    strftime(clock, sizeof(clock), "%H:%M:%S", &broken))
+		printf("%s  ", clock);
+	printf("%s (%d), %.1f s",
+	       escape_text(program, sizeof(program), t->session.target.program, false),
+	       (int)t->session.pid, seconds);
+	if (lost)
+		printf("; LOST %" PRIu64 " records (--buffer makes room for more)", lost);
+	printf("\n");
+}
+
+static void print_histogram(const struct histogram *h)
+{
+	unsigned low = 0, high = HISTOGRAM_LOG2_MAX - 1;
+	uint64_t most = 1;
+	char from[16], to[16];
+
+	while (low < high && !histogram_log2(h, low))
+		low++;
+	while (high > low && !histogram_log2(h, high))
+		high--;
+	for (unsigned i = low; i <= high; i++)
+		if (histogram_log2(h, i) > most)
+			most = histogram_log2(h, i);
+	for (unsigned i = low; i <= high; i++) {
+		uint64_t n = histogram_log2(h, i);
+		int length = (int)(n * BAR / most);
+		printf("      %8s - %-8s %10" PRIu64 " |%.*s%*s|\n",
+		       time_text(from, i ? (uint64_t)1 << i : 0), time_text(to, (uint64_t)2 << i),
+		       n, length, "****************************************", BAR - length, "");
+	}
+}
+
+static void print_row(struct trace *t, const struct site *site, bool interval)
+{
+	const struct histogram *h = &site->parked;
+	uint64_t count = interval ? site_parks(site) : h->count;
+	uint64_t total = interval ? site_total_ns(site) : h->total_ns;
+	uint64_t queued = h->count ? site->queued.total_ns / h->count : 0;
+	char a[16], b[16], c[16], d[16], e[16], f[16], where[512];
+
+	printf("%9" PRIu64 " %8s %8s %8s %8s %8s %8s  %-10s %s\n", count, time_text(a, total),
+	       time_text(b, count ? total / count : 0), time_text(c, histogram_quantile(h, 0.5)),
+	       time_text(d, histogram_quantile(h, 0.99)), time_text(e, h->max_ns),
+	       time_text(f, queued), layout_why(&t->session.layout, site->why),
+	       place_text(where, sizeof(where), site->symbol));
+	if (t->options->stacks && site->path)
+		path_print(stdout, site->path);
+	if (t->options->histograms && h->count)
+		print_histogram(h);
+}
+
+/* ---- what did not yield -------------------------------------------------------- */
+
+static int longest_first(const void *a, const void *b)
+{
+	const struct stop *x = *(struct stop *const *)a, *y = *(struct stop *const *)b;
+
+	return x->ns.total_ns < y->ns.total_ns ? 1 : x->ns.total_ns > y->ns.total_ns ? -1 : 0;
+}
+
+static void print_stop(const struct stop *stop)
+{
+	char total[16], max[16];
+
+	printf("%9" PRIu64 " %8s %8s  %s\n", stop->ns.count, time_text(total, stop->ns.total_ns),
+	       time_text(max, stop->ns.max_ns),
+	       stop->kind == EVENT_HOG ? "computed without a switch" : syscall_text(stop->syscall));
+	if (stop->path)
+		path_print(stdout, stop->path);
+}
+
+static void print_stops(struct trace *t, enum event_kind kind, const char *title)
+{
+	size_t n = 0;
+
+	for (struct stop *stop = t->stops; stop; stop = stop->next)
+		n += stop->kind == kind && stop->ns.count > 0;
+	struct stop **sorted = calloc(n + 1, sizeof(struct stop *));
+	if (!sorted || n == 0) {
+		free(sorted);
+		return;
+	}
+	n = 0;
+	for (struct stop *stop = t->stops; stop; stop = stop->next)
+		if (stop->kind == kind && stop->ns.count > 0)
+			sorted[n++] = stop;
+	qsort(sorted, n, sizeof(struct stop *), longest_first);
+	printf("\n%s\n    COUNT    TOTAL      MAX  WHAT\n", title);
+	for (size_t i = 0; i < n && i < t->options->rows; i++)
+		print_stop(sorted[i]);
+	free(sorted);
+}
+
+static void print_queued(const struct histogram *h)
+{
+	char p50[16], p99[16], max[16];
+
+	printf("\nWorkers waited for a CPU %" PRIu64 " times: p50 %s, p99 %s, max %s\n", h->count,
+	       time_text(p50, histogram_quantile(h, 0.5)),
+	       time_text(p99, histogram_quantile(h, 0.99)), time_text(max, h->max_ns));
+}
+
+void view_table(struct trace *t, bool interval)
+{
+	struct site **sorted = sites_sorted(&t->sites, t->order, interval);
+	uint64_t rows = 0;
+
+	print_head(t, interval);
+	printf("    PARKS    TOTAL     MEAN      P50      P99      MAX   QUEUED  WHY        "
+	       "WHERE\n");
+	for (size_t i = 0; sorted && sorted[i] && rows < t->options->rows; i++) {
+		if (interval ? !site_parks(sorted[i]) : !sorted[i]->parked.count)
+			continue;
+		print_row(t, sorted[i], interval);
+		rows++;
+	}
+	free(sorted);
+	print_stops(t, EVENT_BLOCKED, "Workers blocked below a green thread");
+	print_stops(t, EVENT_HOG, "Green threads that did not switch");
+	if (t->options->queued)
+		print_queued(&t->queued);
+}
+
+/* ---- the map -------------------------------------------------------------------- */
+
+static void print_descriptors(struct trace *t, const struct site *site)
+{
+	char text[320];
+	const char *between = "      on ";
+	bool any = false;
+
+	for (size_t i = 0; i < t->descriptors_count; i++) {
+		const struct descriptor *d = &t->descriptors[i];
+		if (d->site != site->pc || d->why != site->why)
+			continue;
+		printf("%s%s", between, escape_text(text, sizeof(text), d->text, false));
+		between = ", ";
+		any = true;
+	}
+	if (any)
+		printf("\n");
+}
+
+static void print_wakers(struct trace *t, const struct site *site)
+{
+	int best = top_best(&site->wakers);
+	char text[400];
+
+	if (best < 0 || !site->wakers.seen[best].value)
+		return;
+	printf("      woken by %s\n",
+	       function_text(text, sizeof(text),
+	                     names_get(t->names, site->wakers.seen[best].value, false)));
+}
+
+static void print_site(struct trace *t, const struct site *site)
+{
+	const struct histogram *h = &site->parked;
+	char a[16], b[16], c[16], d[16], where[512];
+
+	printf("%9" PRIu64 " %9" PRIu64 " %8s %8s %8s %8s  %-10s %s\n", site->entries, h->count,
+	       time_text(a, h->total_ns), time_text(b, histogram_quantile(h, 0.5)),
+	       time_text(c, histogram_quantile(h, 0.99)), time_text(d, h->max_ns),
+	       layout_why(&t->session.layout, site->why),
+	       place_text(where, sizeof(where), site->symbol));
+	print_descriptors(t, site);
+	print_wakers(t, site);
+	/* Its first frame is the site itself. */
+	for (size_t i = 1; site->path && i < site->path->depth; i++)
+		printf("      < %s\n", place_text(where, sizeof(where), site->path->frames[i]));
+}
+
+void view_sites(struct trace *t)
+{
+	struct site **sorted = sites_sorted(&t->sites, t->order, false);
+
+	print_head(t, false);
+	printf("  ENTRIES     PARKS    TOTAL      P50      P99      MAX  WHY        WHERE\n");
+	for (size_t i = 0; sorted && sorted[i]; i++)
+		print_site(t, sorted[i]);
+	free(sorted);
+	print_stops(t, EVENT_BLOCKED, "Workers blocked below a green thread");
+	print_stops(t, EVENT_HOG, "Green threads that did not switch");
+	if (t->options->queued)
+		print_queued(&t->queued);
+}

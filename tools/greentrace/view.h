@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Showing what a trace has seen.
+ */
+#ifndef VIEW_H
+#define VIEW_H
+
+#include "trace.h"
+
+/* "1.23ms": three digits that count. */
+char *time_text(char to[16], uint64_t ns);
+
+/* The table of switch points, and what else was asked for.  interval: of what happened
+ * since the last one; else of all. */
+void view_table(struct trace *t, bool interval);
+
+/* The map of switch points: each with its call path, descriptors and wakers. */
+void view_sites(struct trace *t);
+
+/* The same as lines of JSON. */
+void view_json(struct trace *t, bool interval);
+
+/* Time away by call path: "outer;inner;why nanoseconds" lines, and as a page of HTML.
+ * EXIT_OK, or a problem that has been reported. */
+int folded_write(struct trace *t, const char *file);
+int flame_write(struct trace *t, const char *file);
+
+/* "read", "futex", "page fault", "syscall 999". */
+const char *syscall_text(int number);
+
+#endif

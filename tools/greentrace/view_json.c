@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Output for programs: one JSON object on each line, of a type named by its first member.
+ */
+#include "escape.h"
+#include "view.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static void print_symbol(const struct symbol *y)
+{
+	printf("{");
+	if (y->function[0]) {
+		printf("\"function\":");
+		escape_json(y->function);
+		printf(",");
+	}
+	if (y->source[0]) {
+		printf("\"source\":");
+		escape_json(y->source);
+		printf(",");
+	}
+	printf("\"file\":");
+	escape_json(y->file);
+	printf(",\"offset\":%" PRIu64 "}", y->into);
+}
+
+static void print_path(const struct path *path)
+{
+	printf(",\"frames\":[");
+	for (size_t i = 0; i < path->depth; i++) {
+		if (i)
+			printf(",");
+		print_symbol(path->frames[i]);
+	}
+	printf("]");
+}
+
+static void print_durations(const struct histogram *h)
+{
+	printf(",\"count\":%" PRIu64 ",\"total_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64
+	       ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64,
+	       h->count, h->total_ns, histogram_quantile(h, 0.5), histogram_quantile(h, 0.99),
+	       h->max_ns);
+}
+
+static void print_descriptors(struct trace *t, const struct site *site)
+{
+	const char *between = ",\"descriptors\":[";
+
+	for (size_t i = 0; i < t->descriptors_count; i++) {
+		const struct descriptor *d = &t->descriptors[i];
+		if (d->site != site->pc || d->why != site->why)
+			continue;
+		printf("%s", between);
+		escape_json(d->text);
+		between = ",";
+	}
+	if (between[1] == 0)
+		printf("]");
+}
+
+static void print_site(struct trace *t, const struct site *site, bool interval)
+{
+	int waker = top_best(&site->wakers);
+
+	printf("{\"type\":\"site\",\"time_s\":%.6f,\"why\":",
+	       (double)(clock_now() - t->started_ns) / 1e9);
+	escape_json(layout_why(&t->session.layout, site->why));
+	printf(",\"at\":");
+	print_symbol(site->symbol);
+	if (interval)
+		printf(",\"interval_count\":%" PRIu64 ",\"interval_total_ns\":%" PRIu64,
+		       site_parks(site), site_total_ns(site));
+	print_durations(&site->parked);
+	printf(",\"queued_ns\":%" PRIu64, site->queued.total_ns);
+	if (t->session.wishes.entries)
+		printf(",\"entries\":%" PRIu64, site->entries);
+	print_descriptors(t, site);
+	if (waker >= 0 && site->wakers.seen[waker].value) {
+		printf(",\"waker\":");
+		print_symbol(names_get(t->names, site->wakers.seen[waker].value, false));
+	}
+	if (site->path)
+		print_path(site->path);
+	printf("}\n");
+}
+
+static void print_stop(const struct stop *stop)
+{
+	printf("{\"type\":\"%s\"", stop->kind == EVENT_HOG ? "hog" : "blocked");
+	if (stop->kind == EVENT_BLOCKED)
+		printf(",\"in\":\"%s\"", syscall_text(stop->syscall));
+	print_durations(&stop->ns);
+	if (stop->path)
+		print_path(stop->path);
+	printf("}\n");
+}
+
+void view_json(struct trace *t, bool interval)
+{
+	struct site **sorted = sites_sorted(&t->sites, t->order, interval);
+
+	for (size_t i = 0; sorted && sorted[i]; i++)
+		if (!interval || site_parks(sorted[i]))
+			print_site(t, sorted[i], interval);
+	free(sorted);
+	if (interval)
+		return;
+	for (struct stop *stop = t->stops; stop; stop = stop->next)
+		if (stop->ns.count)
+			print_stop(stop);
+	if (t->session.wishes.queued) {
+		printf("{\"type\":\"runq\"");
+		print_durations(&t->queued);
+		printf("}\n");
+	}
+	printf("{\"type\":\"end\",\"records\":%" PRIu64 ",\"lost\":%" PRIu64 "}\n", t->records,
+	       trace_lost(t));
+}
