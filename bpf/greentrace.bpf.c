@@ -10,6 +10,7 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 #define SYSCALL_INSTRUCTION 0x050f
+#define RESTART_SYSCALL 219
 #define SCAN_WORDS (STACK_COPY_MAX / 8)
 
 static const struct worker new_worker;
@@ -234,6 +235,14 @@ static __always_inline void worker_leaves(struct worker *w, struct task_struct *
 	w->event.thread = user_word(thread + gt_id);
 	note_place(w, task);
 	w->blocked_at = bpf_ktime_get_ns();
+	/* A sleep that something interrupted goes on under another number. */
+	if (w->event.syscall == RESTART_SYSCALL) {
+		w->event.syscall = (__s32)w->began_syscall;
+		if (w->began_at)
+			w->blocked_at = w->began_at;
+	}
+	w->began_syscall = w->event.syscall;
+	w->began_at = w->blocked_at;
 }
 
 static __always_inline void tell_queued(struct worker *w, __u32 tid, __u64 now)
@@ -259,8 +268,10 @@ static __always_inline void worker_comes(struct worker *w, __u32 tid)
 	w->event.time_ns = now;
 	w->event.ns = now - w->blocked_at;
 	w->blocked_at = 0;
-	if (w->event.ns >= blocked_min_ns)
-		send_stack(&w->event);
+	if (w->event.ns < blocked_min_ns)
+		return;
+	w->began_at = 0;
+	send_stack(&w->event);
 }
 
 SEC("tp_btf/sched_switch")

@@ -29,8 +29,10 @@ const volatile __u64 forbidden_end = 0;
 /* A worker, by its tid as the first PID namespace has it.  What is known of it is changed
  * in place: only the CPU that it runs on, or that wakes it, does. */
 struct worker {
-	__u64 address;      /* of its struct in the process */
-	__u64 blocked_at;   /* ns; 0: it is not blocked */
+	__u64 address;    /* of its struct in the process */
+	__u64 blocked_at; /* ns; 0: it is not blocked */
+	__u64 began_at;   /* the last time that it was, and had not been told of before */
+	__s64 began_syscall;
 	__u64 queued_at;    /* ns; 0: it does not wait for a CPU */
 	__u64 hog_switches; /* its count of switches at the last sample */
 	__u64 hog_ns;       /* sampled since then */

@@ -15,7 +15,7 @@ have() {
 }
 
 flags="-D_GNU_SOURCE= -iquote runtime -iquote stacks -iquote tests -iquote examples/httpd"
-flags="$flags -I$build/include"
+flags="$flags -I$build/include -iquote bpf -iquote tools/greenps -iquote tools/greentrace"
 
 sources=$(find runtime stacks tools examples -name '*.c' 2>/dev/null)
 tests=$(find tests -name '*.c')

@@ -29,5 +29,6 @@ void notes_free(struct notes *notes);
  * where the file's section .stapsdt.base lies (a file may have been moved since the note
  * was made); 0: it has none. */
 bool note_parse(struct note *note, const char *desc, size_t size, uint64_t base);
+void note_clear(struct note *note);
 
 #endif

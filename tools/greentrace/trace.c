@@ -84,13 +84,30 @@ static void take_records(void *arg, const struct event_records *e)
 
 /* ---- stacks ------------------------------------------------------------------- */
 
+/* The same call path, but for where in the innermost function it was: a sample of a loop
+ * finds each of its instructions. */
+static bool same_place(const struct path *a, const struct path *b)
+{
+	if (a == b)
+		return true;
+	if (!a || !b || a->depth != b->depth || !a->frames[0]->function[0] ||
+	    strcmp(a->frames[0]->function, b->frames[0]->function) != 0 ||
+	    a->pcs[0] - a->frames[0]->into != b->pcs[0] - b->frames[0]->into)
+		return false;
+	for (size_t i = 1; i < a->depth; i++)
+		if (a->pcs[i] != b->pcs[i])
+			return false;
+	return true;
+}
+
 static struct stop *stop_at(struct trace *t, const struct event_stack *e)
 {
 	struct path *path = names_path(t->names, e, 0);
 	struct stop **at = &t->stops;
 
 	for (; *at; at = &(*at)->next)
-		if ((*at)->kind == e->kind && (*at)->syscall == e->syscall && (*at)->path == path)
+		if ((*at)->kind == e->kind && (*at)->syscall == e->syscall &&
+		    same_place((*at)->path, path))
 			return *at;
 	*at = calloc(1, sizeof(**at));
 	if (*at) {

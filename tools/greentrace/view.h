@@ -5,10 +5,8 @@
 #ifndef VIEW_H
 #define VIEW_H
 
+#include "time_text.h"
 #include "trace.h"
-
-/* "1.23ms": three digits that count. */
-char *time_text(char to[16], uint64_t ns);
 
 /* The table of switch points, and what else was asked for.  interval: of what happened
  * since the last one; else of all. */

@@ -1,0 +1,318 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# greentrace on running programs: that it tells the truth, that contracts hold and break
+# as they should, and that nobody is harmed: not by names, nor by tracers that come, go
+# and are killed.  BUILD names the build directory.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+# shellcheck source=tests/e2e/common.bash
+. tests/e2e/common.bash
+greentrace=$build/greentrace
+export DEBUGINFOD_URLS='' GREEN_WORKERS=2
+unset SLOW_PEER
+
+if ! [ -x "$greentrace" ]; then
+	skip greentrace 'not built, for lack of libbpf-dev, libdw-dev, bpftool or clang'
+	exit 77
+fi
+
+# trace EXPECTED ARGUMENT...: runs it; output in $temp/out and $temp/err.
+trace() {
+	local expected=$1 status
+	shift
+	timeout 120 "$greentrace" "$@" >"$temp/out" 2>"$temp/err" </dev/null
+	status=$?
+	equal "greentrace $*: exit status" "$expected" $status && return
+	cat "$temp/err" "$temp/out"
+	return 1
+}
+
+# start PROGRAM MODE: in the background; $pid is its number.
+start() {
+	[ -p "$temp/input" ] || mkfifo "$temp/input"
+	: >"$temp/said"
+	"$@" <>"$temp/input" >"$temp/said" 2>&1 3>&- &
+	pid=$!
+	children[$pid]=1
+	until grep -q '^ready' "$temp/said"; do
+		[ -d "/proc/$pid" ] || { echo "$* did not get ready"; return 1; }
+		sleep 0.02
+	done
+}
+
+# stop_serving: the program ends of its own accord, having done something.
+stop_serving() {
+	kill -0 "$pid" || { echo 'the program has ended before'; return 1; }
+	echo q >"$temp/input"
+	wait "$pid"
+	equal 'exit status of the program' 0 $? || { cat "$temp/said"; return 1; }
+	at_least 'rounds' 1 "$(sed -n 's/^done //p' "$temp/said")"
+}
+
+programs_loaded() { bpftool prog show 2>/dev/null | grep -c ': '; }
+
+# ---- what it says ------------------------------------------------------------------
+
+test_check() {
+	trace 0 check || return 1
+	equal 'what works' 3 "$(grep -c ' yes$' "$temp/out")"
+}
+
+test_check_without_rights() {
+	local nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+	"${nobody[@]}" true 2>/dev/null || { echo 'setpriv does not work here'; return 77; }
+	chmod 755 "$temp"
+	cp "$greentrace" "$temp/greentrace"
+	"${nobody[@]}" "$temp/greentrace" check >"$temp/out" 2>&1
+	equal 'exit status' 2 $? || return 1
+	has 'what is missing' '^Missing: CAP_BPF, CAP_PERFMON' "$temp/out" || return 1
+	has 'how to grant it' 'setcap cap_bpf,cap_perfmon' "$temp/out" || return 1
+	cp "$temp/traced" "$temp/anybodys"
+	"${nobody[@]}" "$temp/greentrace" -c -- "$temp/anybodys" quiet >"$temp/out" 2>&1
+	equal 'exit status' 2 $? || return 1
+	has 'what it takes' 'it takes root, or CAP_BPF' "$temp/out"
+}
+
+test_usage() {
+	local arguments
+	for arguments in '' '-p 0' '-p x' '-p 1 -- true' '--nonsense' '-p 1 0' '-p 1 1 x' \
+		'-s size -p 1' '--buffer 3 -p 1' '--lock x -p 1' 'sites --lock a --check b -p 1' \
+		'probes' '--hog -1 -p 1' '--hog nan -p 1' 'sites -p 1 5' '-p 1 --'; do
+		# shellcheck disable=SC2086 # words
+		trace 2 $arguments || return 1
+		has "greentrace $arguments" '^greentrace: ' "$temp/err" || return 1
+	done
+	trace 0 --help && has 'help' '^Usage' "$temp/out" && trace 0 --version
+}
+
+test_wrong_targets() {
+	trace 2 -c -- /bin/true || return 1
+	has 'not libgreen' 'is not a libgreen program' "$temp/err" || return 1
+	trace 2 -c -- /does/not/exist || return 1
+	has 'no program' 'No such file' "$temp/err" || return 1
+	trace 2 -p 2147483646 || return 1
+	has 'no process' 'there is none with this number' "$temp/err"
+}
+
+test_probes() {
+	start "$temp/traced" serve || return 1
+	trace 0 probes -p "$pid" || return 1
+	for probe in flush resume stack enter worker_start worker_stop; do
+		has 'a probe' "^$probe +0x[0-9a-f]+ +- " "$temp/out" || return 1
+	done
+	stop_serving
+}
+
+# ---- truth -------------------------------------------------------------------------
+
+# said KIND FIELD: what the program printed of that kind.
+said() { sed -n "s/^$1 //p" "$temp/out" | cut -d' ' -f"$2"; }
+
+# seen KIND MEMBER: the sum over all its switch points, from lines of JSON.
+seen() {
+	sed -n "s/^{\"type\":\"site\".*\"why\":\"$1\".*\"$2\":\([0-9]*\)[,}].*/\1/p" "$temp/out" |
+		awk '{ n += $1 } END { printf "%.0f", n }'
+}
+
+# Counts are exact, durations within a hundredth.
+agrees() {
+	local kind
+	trace 0 -c -j -- "$1" count || return 1
+	has 'the end' '"type":"end".*"lost":0}' "$temp/out" || return 1
+	for kind in sleep join; do
+		equal "$kind: parks" "$(said $kind 1)" "$(seen $kind count)" || return 1
+		awk -v a="$(said $kind 2)" -v b="$(seen $kind total_ns)" 'BEGIN {
+			d = a > b ? a - b : b - a
+			if (a == 0 || d > a / 100) { print "'$kind' took", a, "and was seen as", b; exit 1 }
+		}' || return 1
+	done
+}
+
+test_frames_without_pointers() {
+	trace 0 -c -k -- "$temp/traced" sort || return 1
+	has 'the callback' '^      compare \(traced.c:[0-9]+\)' "$temp/out" || return 1
+	has 'its caller, behind libc' '^      sort_table \(traced.c:[0-9]+\)' "$temp/out"
+}
+
+test_blocked() {
+	trace 0 -c --blocked 20 -- "$temp/traced" block || return 1
+	has 'five calls' '^ +5 .* nanosleep$' "$temp/out" || return 1
+	has 'where' '^      legacy_call \(traced.c' "$temp/out" || return 1
+	trace 1 --assert-no-blocked 20 -- "$temp/traced" block || return 1
+	has 'where' '^      legacy_call \(traced.c' "$temp/out"
+}
+
+test_hog() {
+	trace 0 -c --hog 50 -- "$temp/traced" hog || return 1
+	has 'where' '^      crunch \(traced.c' "$temp/out" || return 1
+	trace 1 --assert-no-hog 50 -- "$temp/traced" hog || return 1
+	has 'where' '^      crunch \(traced.c' "$temp/out" || return 1
+	trace 0 --assert-no-hog 50 -- "$temp/traced" quiet
+}
+
+# ---- contracts -----------------------------------------------------------------------
+
+test_no_yield() {
+	trace 1 --assert-no-yield render -- "$temp/traced" lazy || return 1
+	has 'which call' '^      attribute \(traced.c' "$temp/out" || return 1
+	trace 0 --assert-no-yield render -- "$temp/traced" eager || return 1
+	trace 2 --assert-no-yield no_such_function -- "$temp/traced" eager || return 1
+	has 'no function' 'has no function "no_such_function"' "$temp/err"
+}
+
+# It says what a run entered, whether it parked or not: not what was slow.
+test_lockfile() {
+	local i
+	trace 0 sites --lock "$temp/lock" -- "$temp/traced" eager || return 1
+	has 'a call' '^io	traced	exchange	1$' "$temp/lock" || return 1
+	for ((i = 0; i < 10; i++)); do
+		if ((i % 2)); then export SLOW_PEER=1; else unset SLOW_PEER; fi
+		trace 0 sites --lock "$temp/again" -- "$temp/traced" eager || return 1
+		cmp "$temp/lock" "$temp/again" || return 1
+	done
+	unset SLOW_PEER
+	trace 0 sites --check "$temp/lock" -- "$temp/traced" eager || return 1
+	trace 1 sites --check "$temp/lock" -- "$temp/traced" more || return 1
+	has 'what is new' '^new: yield in added_call of traced$' "$temp/out" || return 1
+	echo damaged >>"$temp/lock"
+	trace 2 sites --check "$temp/lock" -- "$temp/traced" eager || return 1
+	has 'what is wrong' 'line [0-9]+ is not one of a lockfile' "$temp/err"
+}
+
+# ---- hostile names ------------------------------------------------------------------
+
+clean() { equal "control characters of $1" 0 "$(LC_ALL=C tr -d '\n -~' <"$2" | wc -c)"; }
+
+test_hostile_names() {
+	local arguments
+	for arguments in '-c -k' 'sites' 'sites -j' '-c -j -k'; do
+		# shellcheck disable=SC2086 # words
+		trace 0 $arguments --folded "$temp/folded" --flame "$temp/flame" -- \
+			"$temp/traced" hostile || return 1
+		has 'the name' 'evil' "$temp/out" || return 1
+		clean "$arguments" "$temp/out" || return 1
+		clean 'folded stacks' "$temp/folded" || return 1
+		clean 'the flame graph' "$temp/flame" || return 1
+	done
+	has 'the name' 'evil' "$temp/flame" || return 1
+	equal 'elements that a name made' 2 "$(grep -c '</*script>' "$temp/flame")"
+}
+
+# ---- coming and going ----------------------------------------------------------------
+
+detached() {
+	trace 0 probes -p "$pid" || return 1
+	! grep ' attached ' "$temp/out" || { echo 'a semaphore is not back at zero'; return 1; }
+}
+
+test_twenty_times() {
+	local i before
+	before=$(programs_loaded)
+	start "$temp/traced" serve || return 1
+	for ((i = 0; i < 20; i++)); do
+		trace 0 -c -k -d 0.05 -p "$pid" || return 1
+	done
+	detached || return 1
+	equal 'BPF programs' "$before" "$(programs_loaded)" || return 1
+	stop_serving
+}
+
+test_killed_tracer() {
+	local tracer
+	start "$temp/traced" serve || return 1
+	"$greentrace" -k --hog 100 -p "$pid" >"$temp/out" 2>&1 &
+	tracer=$!
+	until grep -q PARKS "$temp/out"; do sleep 0.05; done
+	kill -9 $tracer
+	wait $tracer 2>/dev/null
+	# The kernel takes the probes out when the last descriptor closes.
+	for ((i = 0; i < 100; i++)); do
+		detached >/dev/null && break
+		sleep 0.05
+	done
+	detached && stop_serving
+}
+
+test_two_tracers() {
+	local first
+	start "$temp/traced" serve || return 1
+	"$greentrace" -c -d 3 -p "$pid" >"$temp/first" 2>&1 &
+	first=$!
+	trace 0 -c -d 1 -p "$pid" || return 1
+	has 'the second' ' sleep +busy' "$temp/out" || return 1
+	wait $first
+	equal 'exit status of the first' 0 $? || return 1
+	has 'the first' ' sleep +busy' "$temp/first" || return 1
+	detached && stop_serving
+}
+
+test_target_ends() {
+	local tracer
+	start "$temp/traced" serve || return 1
+	"$greentrace" -p "$pid" >"$temp/out" 2>&1 &
+	tracer=$!
+	until grep -q PARKS "$temp/out"; do sleep 0.05; done
+	kill -9 "$pid"
+	wait $tracer
+	equal 'exit status of the tracer' 0 $?
+}
+
+test_replaced_on_disk() {
+	cp "$temp/traced" "$temp/other"
+	start "$temp/other" serve || return 1
+	rm "$temp/other"
+	cp /bin/true "$temp/other"
+	trace 0 -c -d 0.5 -p "$pid" || return 1
+	has 'parks' ' sleep ' "$temp/out" && stop_serving
+}
+
+test_exit_status() {
+	trace 2 -c -- "$temp/traced" no-such-mode || return 1
+	"$greentrace" -c -- "$temp/traced" quiet >"$temp/out" || return 1
+	has 'its output' '^ready ' "$temp/out"
+}
+
+test_json() {
+	trace 0 sites -j --blocked 1 --hog 50 --runq -- "$temp/traced" lazy || return 1
+	grep '^{' "$temp/out" >"$temp/lines"
+	at_least 'lines' 5 "$(wc -l <"$temp/lines")" || return 1
+	"$temp/jsoncheck" type=end records lost <"$temp/lines"
+}
+
+# ---- all of them -----------------------------------------------------------------------
+
+# make_traced NAME FLAGS...
+make_traced() {
+	local name=$1
+	shift
+	"${CC:-cc}" -O1 -g -fno-omit-frame-pointer -I "$build/include" -o "$temp/$name" \
+		tests/e2e/traced.c "$@" -pthread 2>"$temp/cc" || { cat "$temp/cc"; exit 1; }
+}
+archive=("$build/libgreen.a" -l:liburing.a -lm)
+make_traced traced "${archive[@]}"
+objcopy --redefine-sym evil_function=$'evil\e[31m</script>' "$temp/traced" || exit 1
+make_traced no_pie -no-pie "${archive[@]}"
+make_traced static -static "${archive[@]}"
+make_traced static_pie -static-pie "${archive[@]}"
+make_traced shared -L "$build" -Wl,-rpath,"$PWD/$build" -lgreen
+strip -o "$temp/stripped" "$temp/traced"
+strip -o "$temp/shared_stripped" "$temp/shared"
+"${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1
+
+check usage test_usage
+check check_without_rights test_check_without_rights
+if ! "$greentrace" check >"$temp/check" 2>&1; then
+	skip attaching "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
+	summary
+	exit
+fi
+for name in check wrong_targets probes frames_without_pointers blocked hog no_yield lockfile \
+	hostile_names twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
+	exit_status json; do
+	check $name test_$name
+done
+for name in traced no_pie static static_pie shared stripped shared_stripped; do
+	check "truth_$name" agrees "$temp/$name"
+done
+summary

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Programs for greentrace to look at, which know the truth about themselves.
+ *
+ *	traced count      threads that sleep and join; prints, of each kind, how often it
+ *	                  parked and for how long: "sleep COUNT NANOSECONDS"
+ *	traced sort       a comparison that sleeps, called by libc's qsort()
+ *	traced block      a system call that blocks its worker for 30 ms, five times
+ *	traced hog        100 ms of computing, three times
+ *	traced quiet      neither
+ *	traced lazy       render() reads an attribute, which does I/O the first time
+ *	traced eager      render() does not
+ *	traced more       as eager, and one call more that may switch
+ *	traced hostile    names that are made to harm a terminal
+ *	traced serve      switches until it reads a q; then says how often: "done COUNT"
+ *
+ * Says "ready PID" when it runs.
+ */
+#include <fcntl.h>
+#include <green.h>
+#include <green_io.h>
+#include <green_sync.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KEPT __attribute__((noinline, noclone))
+#define EVIL "evil\033[31m\a"
+#define SLEEPERS 4
+#define SLEEPS 150
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* ---- count ------------------------------------------------------------------- */
+
+static _Atomic int64_t slept_ns, joined_ns;
+
+static void *sleeper(void *arg)
+{
+	for (int i = 0; i < SLEEPS; i++) {
+		int64_t before = now();
+		green_sleep(GREEN_MS(2));
+		slept_ns += now() - before;
+	}
+	return arg;
+}
+
+static void *count(void *arg)
+{
+	for (int i = 0; i < SLEEPERS; i++) {
+		green_t thread;
+		if (green_spawn(&thread, NULL, sleeper, NULL) != 0)
+			return "no thread";
+		int64_t before = now();
+		green_join(thread, NULL);
+		joined_ns += now() - before;
+	}
+	printf("sleep %d %lld\njoin %d %lld\n", SLEEPERS * SLEEPS, (long long)slept_ns, SLEEPERS,
+	       (long long)joined_ns);
+	return arg;
+}
+
+/* ---- deep -------------------------------------------------------------------- */
+
+KEPT int compare(const void *a, const void *b)
+{
+	green_sleep(GREEN_MS(1));
+	return *(const int *)a - *(const int *)b;
+}
+
+KEPT void sort_table(void)
+{
+	int values[] = { 5, 3, 8, 1, 9, 2, 7 };
+
+	qsort(values, sizeof(values) / sizeof(values[0]), sizeof(values[0]), compare);
+	__asm__ volatile("" ::"r"(values) : "memory");
+}
+
+static void *sort(void *arg)
+{
+	sort_table();
+	return arg;
+}
+
+/* ---- what does not switch ------------------------------------------------------ */
+
+KEPT void legacy_call(void)
+{
+	struct timespec t = { .tv_nsec = 30000000 };
+
+	syscall(SYS_nanosleep, &t, NULL);
+}
+
+static void *block(void *arg)
+{
+	for (int i = 0; i < 5; i++) {
+		green_sleep(GREEN_MS(5));
+		legacy_call();
+	}
+	return arg;
+}
+
+static volatile unsigned long sink;
+
+static int64_t cpu_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Of CPU time, whoever else wants the CPU. */
+KEPT void crunch(void)
+{
+	int64_t end = cpu_now() + 100000000;
+
+	while (cpu_now() < end)
+		for (int i = 0; i < 100000; i++)
+			sink += (unsigned long)i;
+}
+
+static void *hog(void *arg)
+{
+	for (int i = 0; i < 3; i++) {
+		green_sleep(GREEN_MS(5));
+		crunch();
+	}
+	return arg;
+}
+
+static void *quiet(void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		green_sleep(GREEN_MS(2));
+	return arg;
+}
+
+/* ---- contracts ----------------------------------------------------------------- */
+
+static bool loaded;
+
+KEPT int attribute(bool lazily)
+{
+	char text[16];
+	int fd;
+
+	if (loaded || !lazily)
+		return 1;
+	fd = green_open("/proc/self/comm", O_RDONLY, 0);
+	loaded = green_read(fd, text, sizeof(text)) > 0;
+	green_close(fd);
+	return loaded;
+}
+
+KEPT int render(bool lazily)
+{
+	int n = 0;
+
+	for (int i = 0; i < 10; i++)
+		n += attribute(lazily);
+	__asm__ volatile("" ::: "memory");
+	return n;
+}
+
+KEPT void added_call(void)
+{
+	green_yield();
+	__asm__ volatile("" ::: "memory");
+}
+
+static int ends[2];
+
+static void *writer(void *arg)
+{
+	if (getenv("SLOW_PEER"))
+		legacy_call();
+	if (write(ends[1], "x", 1) != 1)
+		return "not written";
+	return arg;
+}
+
+/* The peer may be fast or slow: whether the read parks depends on that. */
+static void exchange(void)
+{
+	green_t thread;
+	char c;
+
+	if (pipe(ends) || green_spawn(&thread, NULL, writer, NULL) != 0)
+		return;
+	green_yield();
+	green_read(ends[0], &c, 1);
+	green_join(thread, NULL);
+}
+
+static void *lazy(void *arg)
+{
+	exchange();
+	render(true);
+	return arg;
+}
+
+static void *eager(void *arg)
+{
+	exchange();
+	render(false);
+	return arg;
+}
+
+static void *more(void *arg)
+{
+	exchange();
+	render(false);
+	added_call();
+	return arg;
+}
+
+/* ---- names ---------------------------------------------------------------------- */
+
+/* The test gives it such a name. */
+KEPT void evil_function(void)
+{
+	green_sleep(GREEN_MS(1));
+	__asm__ volatile("" ::: "memory");
+}
+
+static void *hostile(void *arg)
+{
+	char path[] = "/tmp/" EVIL "XXXXXX", c;
+	int fd = mkstemp(path);
+
+	prctl(PR_SET_NAME, EVIL);
+	green_set_name(green_self(), EVIL);
+	for (int i = 0; i < 3; i++)
+		evil_function();
+	green_read(fd, &c, 1);
+	unlink(path);
+	return arg;
+}
+
+/* ---- load ----------------------------------------------------------------------- */
+
+static _Atomic bool over;
+static _Atomic unsigned long rounds;
+
+static void *busy(void *arg)
+{
+	while (!over) {
+		green_yield();
+		if (++rounds % 64 == 0)
+			green_sleep(GREEN_US(50));
+	}
+	return arg;
+}
+
+static void *serve(void *arg)
+{
+	green_t threads[8];
+	char c;
+
+	for (int i = 0; i < 8; i++)
+		if (green_spawn(&threads[i], NULL, busy, NULL) != 0)
+			return "no thread";
+	while (green_read(0, &c, 1) > 0 && c != 'q')
+		;
+	over = true;
+	for (int i = 0; i < 8; i++)
+		green_join(threads[i], NULL);
+	printf("done %lu\n", rounds);
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void *(*fn)(void *);
+	} all[] = { { "count", count },     { "sort", sort },  { "block", block }, { "hog", hog },
+		    { "quiet", quiet },     { "lazy", lazy },  { "eager", eager }, { "more", more },
+		    { "hostile", hostile }, { "serve", serve } };
+	void *result = NULL;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (size_t i = 0; argc == 2 && i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(argv[1], all[i].name) == 0) {
+			printf("ready %d\n", (int)getpid());
+			return green_run(all[i].fn, NULL, &result) != 0 || result;
+		}
+	return 2;
+}
