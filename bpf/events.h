@@ -15,7 +15,7 @@ enum event_kind {
 	EVENT_BLOCKED,     /* struct event_stack: a worker slept below a green thread */
 	EVENT_HOG,         /* struct event_stack: a worker computed without a switch */
 	EVENT_QUEUED,      /* struct event_small: a worker waited for a CPU */
-	EVENT_WORKER,      /* struct event_small: a worker has started */
+	EVENT_WORKER,      /* struct event_small: a worker is seen for the first time */
 	EVENT_DESCRIPTOR,  /* struct event_small: the first use of it at a switch point */
 };
 

@@ -27,15 +27,23 @@ static __always_inline __u64 argument(struct pt_regs *ctx, int n)
 
 static __always_inline void know_worker(__u64 address)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 tid = (__u32)id;
 	struct worker *w = bpf_map_lookup_elem(&workers, &tid);
+	struct event_small event = { .kind = EVENT_WORKER, .tid = tid, .object = address };
 
-	if (!w) {
-		bpf_map_update_elem(&workers, &tid, &new_worker, BPF_NOEXIST);
-		w = bpf_map_lookup_elem(&workers, &tid);
+	if (w) {
+		w->address = address;
+		return;
 	}
+	target_tgid = id >> 32;
+	if (bpf_map_update_elem(&workers, &tid, &new_worker, BPF_NOEXIST))
+		return;
+	w = bpf_map_lookup_elem(&workers, &tid);
 	if (w)
 		w->address = address;
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
+		count(COUNT_EVENTS, 1);
 }
 
 /* By flush as well as at the start: they may have started before, and their tids may be
@@ -179,14 +187,7 @@ int on_forbidden(struct pt_regs *ctx)
 SEC("usdt")
 int on_worker_start(struct pt_regs *ctx)
 {
-	struct event_small event = { .kind = EVENT_WORKER };
-
-	event.tid = (__u32)argument(ctx, 1);
-	event.object = argument(ctx, 2);
-	event.time_ns = bpf_ktime_get_ns();
-	know_worker(event.object);
-	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
-		count(COUNT_EVENTS, 1);
+	know_worker(argument(ctx, 2));
 	return 0;
 }
 

@@ -13,9 +13,12 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+/* The process, as the first PID namespace has it: the tool may be in another, and the
+ * process in a third.  What its probes find out is right. */
+__u32 target_tgid = 0;
+
 /* ---- settings: written before the programs are loaded ------------------------ */
 
-const volatile __u32 target_tgid = 0;
 const volatile __u64 worker_current = 0; /* offsets in the runtime's structures, */
 const volatile __u64 worker_switches = 0;
 const volatile __u64 gt_id = 0; /* from its descriptor */

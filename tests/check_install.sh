@@ -27,6 +27,7 @@ for tool in "$build"/green*; do
 	if [ -f "$tool" ] && [ -x "$tool" ]; then
 		[ -x "$dest/usr/bin/$(basename "$tool")" ] || { echo "not installed: $tool"; exit 1; }
 		[ -e "$dest/usr/share/man/man1/$(basename "$tool").1" ] ||
+			[ -e "$dest/usr/share/man/man8/$(basename "$tool").8" ] ||
 			{ echo "no manual page: $tool"; exit 1; }
 	fi
 done

@@ -267,6 +267,21 @@ test_replaced_on_disk() {
 	has 'parks' ' sleep ' "$temp/out" && stop_serving
 }
 
+# Tids there are not those that the kernel's probes see.
+test_pid_namespace() {
+	local inside=(unshare --pid --fork --mount-proc)
+	"${inside[@]}" true 2>/dev/null || { echo 'no PID namespace can be made here'; return 77; }
+	"${inside[@]}" "$greentrace" -c --blocked 20 --hog 50 -- "$temp/traced" block \
+		>"$temp/out" 2>"$temp/err" || { cat "$temp/err"; return 1; }
+	has 'both inside: blocked' '^ +5 .* nanosleep$' "$temp/out" || return 1
+	"${inside[@]}" "$greentrace" -c --hog 50 -- "$temp/traced" hog >"$temp/out" || return 1
+	has 'both inside: a hog' '^      crunch ' "$temp/out" || return 1
+	start "${inside[@]}" "$temp/traced" serve || return 1
+	trace 0 -c -d 1 --runq -p "$(pgrep -P "$pid")" || return 1
+	has 'the target inside: parks' ' sleep +busy' "$temp/out" || return 1
+	has 'the target inside: CPU' '^Workers waited for a CPU [1-9]' "$temp/out" && stop_serving
+}
+
 test_exit_status() {
 	trace 2 -c -- "$temp/traced" no-such-mode || return 1
 	"$greentrace" -c -- "$temp/traced" quiet >"$temp/out" || return 1
@@ -309,7 +324,7 @@ if ! "$greentrace" check >"$temp/check" 2>&1; then
 fi
 for name in check wrong_targets probes frames_without_pointers blocked hog no_yield lockfile \
 	hostile_names twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
-	exit_status json; do
+	pid_namespace exit_status json; do
 	check $name test_$name
 done
 for name in traced no_pie static static_pie shared stripped shared_stripped; do

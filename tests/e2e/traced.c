@@ -274,6 +274,8 @@ static void *serve(void *arg)
 			return "no thread";
 	while (green_read(0, &c, 1) > 0 && c != 'q')
 		;
+	while (rounds == 0)
+		green_yield();
 	over = true;
 	for (int i = 0; i < 8; i++)
 		green_join(threads[i], NULL);

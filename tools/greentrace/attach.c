@@ -78,7 +78,7 @@ static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
 	const struct layout *l = &s->layout;
 	const struct wishes *w = &s->wishes;
 
-	bpf->rodata->target_tgid = (uint32_t)s->pid;
+	bpf->bss->target_tgid = s->pids_are_the_kernels ? (uint32_t)s->pid : 0;
 	bpf->rodata->worker_current = l->worker_current.value;
 	bpf->rodata->worker_switches = l->worker_switches.value;
 	bpf->rodata->gt_id = l->gt_id.value;
@@ -208,11 +208,11 @@ void attach_worker(struct session *s, pid_t tid, uint64_t address)
 	/* Its address comes first; all else begins with zeroes. */
 	uint64_t *value = calloc(1, bpf_map__value_size(a->bpf->maps.workers));
 
-	if (value) {
+	if (value && s->pids_are_the_kernels) {
 		value[0] = address;
 		bpf_map_update_elem(bpf_map__fd(a->bpf->maps.workers), &key, value, BPF_NOEXIST);
-		free(value);
 	}
+	free(value);
 	if (s->wishes.hog_ns)
 		add_sampler(a, tid);
 }

@@ -13,7 +13,8 @@ void detach(struct attachment *a);
 /* Frees it; detaches first. */
 void attachment_free(struct attachment *a);
 
-/* Samples and observes one more worker: by its tid here, its struct's address there. */
+/* Samples and observes one more worker: by its tid as this process sees it, and the address
+ * of its struct there. */
 void attach_worker(struct session *s, pid_t tid, uint64_t address);
 
 /* Hands over what is there.  False: something is wrong with the buffers. */

@@ -52,6 +52,15 @@ static bool find_file(struct session *s)
 	return !strstr(m->path, " (deleted)") && access(s->file, R_OK) == 0;
 }
 
+static void compare_namespaces(struct session *s)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)s->pid);
+	s->same_pids = same_file(path, "/proc/self/ns/pid");
+	s->pids_are_the_kernels = s->same_pids && !s->rights.pid_namespace;
+}
+
 /* ---- opening ------------------------------------------------------------------ */
 
 /* libbpf's own messages guess at reasons; ours go by errno and the rights there are. */
@@ -73,6 +82,7 @@ int session_open(struct session *s, pid_t pid, bool launched)
 	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	libbpf_set_print(say_nothing);
 	rights_read(&s->rights);
+	compare_namespaces(s);
 	int status = target_open_pid(&s->target, pid);
 	if (status == EXIT_OK)
 		status = layout_find(&s->layout, &s->target);
@@ -123,19 +133,30 @@ enum trace_clock session_clock(struct session *s)
 
 /* ---- attaching ---------------------------------------------------------------- */
 
+pid_t session_tid(struct session *s, pid_t kernel_tid, uint64_t worker)
+{
+	struct field f = s->layout.worker_tid;
+	uint64_t tid;
+
+	if (!s->rights.pid_namespace)
+		return kernel_tid;
+	f.value += worker;
+	return s->same_pids && layout_global(&s->target, f, &tid) ? (pid_t)tid : 0;
+}
+
+/* In another namespace, where its tids mean others here, they tell of themselves. */
 static void known_workers(struct session *s)
 {
 	const struct layout *l = &s->layout;
 
-	for (uint64_t i = 0; i < s->workers_count; i++) {
+	for (uint64_t i = 0; i < s->workers_count && s->same_pids; i++) {
 		uint64_t address, tid;
 		uint64_t at = l->rt.value + l->runtime_workers.value + i * sizeof(address);
-		if (target_read(&s->target, at, &address, sizeof(address)) && address &&
-		    layout_global(&s->target,
-		                  (struct field){ address + l->worker_tid.value,
-		                                  l->worker_tid.size },
-		                  &tid) &&
-		    tid)
+		struct field f = l->worker_tid;
+		if (!target_read(&s->target, at, &address, sizeof(address)) || !address)
+			continue;
+		f.value += address;
+		if (layout_global(&s->target, f, &tid) && tid)
 			attach_worker(s, (pid_t)tid, address);
 	}
 }

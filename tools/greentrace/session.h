@@ -36,6 +36,8 @@ struct session {
 	uint64_t workers_count;
 	char file[FILE_MAX]; /* that has the runtime, in a way that can be opened */
 	struct rights rights;
+	bool same_pids;            /* its PID namespace is that of this process, */
+	bool pids_are_the_kernels; /* and both are in the first one */
 	struct wishes wishes;
 	bool no_kernel_views; /* for lack of type information */
 	struct attachment *attachment;
@@ -60,6 +62,10 @@ void session_refresh(struct session *s);
 
 /* Which clock the records go by. */
 enum trace_clock session_clock(struct session *s);
+
+/* The tid that this process knows the worker by; 0: none.  kernel_tid: in the first
+ * namespace. */
+pid_t session_tid(struct session *s, pid_t kernel_tid, uint64_t worker);
 
 /* Loads and attaches.  EXIT_OK, or a problem that has been reported; views of the kernel
  * that cannot be had are said and left out. */

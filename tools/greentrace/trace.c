@@ -218,6 +218,7 @@ static void take_descriptor(struct trace *t, const struct event_small *e)
 static void take_small(void *arg, const struct event_small *e)
 {
 	struct trace *t = arg;
+	pid_t tid;
 
 	switch (e->kind) {
 	case EVENT_QUEUED:
@@ -225,7 +226,9 @@ static void take_small(void *arg, const struct event_small *e)
 		break;
 	case EVENT_WORKER:
 		settle(t);
-		attach_worker(&t->session, (pid_t)e->tid, e->object);
+		tid = session_tid(&t->session, (pid_t)e->tid, e->object);
+		if (tid)
+			attach_worker(&t->session, tid, e->object);
 		break;
 	case EVENT_DESCRIPTOR:
 		take_descriptor(t, e);
@@ -319,6 +322,7 @@ bool trace_poll(struct trace *t, int ms)
 
 void trace_stop(struct trace *t)
 {
+	t->stopped_ns = clock_now();
 	session_detach(&t->session);
 	if (t->session.wishes.entries)
 		attachment_entries(t->session.attachment, take_entry, t);

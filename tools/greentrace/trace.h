@@ -51,7 +51,7 @@ struct trace {
 	size_t descriptors_count;
 	struct path *forbidden; /* the first call path through the forbidden function */
 	uint64_t forbidden_seen, records;
-	int64_t started_ns, marked_ns;
+	int64_t started_ns, marked_ns, stopped_ns; /* 0: not yet */
 };
 
 /* Attaches for what the options ask for.  EXIT_OK, or a problem that has been reported. */

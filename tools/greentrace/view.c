@@ -18,7 +18,8 @@ static void print_head(struct trace *t, bool interval)
 	char program[300], clock[16];
 	time_t now = time(NULL);
 	struct tm broken;
-	double seconds = (double)(clock_now() - (interval ? t->marked_ns : t->started_ns)) / 1e9;
+	int64_t end = t->stopped_ns ? t->stopped_ns : clock_now();
+	double seconds = (double)(end - (interval ? t->marked_ns : t->started_ns)) / 1e9;
 	uint64_t lost = trace_lost(t);
 
 	if (t->options->timestamps && localtime_r(&now, &broken) &&
