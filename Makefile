@@ -110,7 +110,7 @@ endif
 BPFTOOL ?= $(firstword $(shell for tool in bpftool /usr/sbin/bpftool \
 	/usr/lib/linux-tools/*/bpftool /usr/lib/linux-tools-*/bpftool; do \
 		"$$tool" version >/dev/null 2>&1 && command -v "$$tool"; done; true))
-skeleton := $(B)/include/greentrace.skel.h
+skeleton := $(B)/bpf/greentrace.skel.h
 skeleton_shipped := $(wildcard bpf/greentrace.skel.h)
 skeleton_tools := $(and $(BPFTOOL),$(shell $(CLANG) -print-targets 2>/dev/null | grep -w bpf))
 ifeq ($(and $(libdw_there),$(call header_there,bpf/libbpf.h),$(or $(skeleton_tools),$(skeleton_shipped))),)
@@ -211,13 +211,18 @@ $(bpf_objects): $(B)/obj/%.o: %.c $(B)/flags
 
 $(skeleton): $(bpf_objects)
 	$(call say,SKEL)
+	@mkdir -p $(@D)
 	$(Q)$(BPFTOOL) gen object $(B)/obj/bpf/greentrace.o $^
-	$(Q)$(BPFTOOL) gen skeleton $(B)/obj/bpf/greentrace.o name greentrace_bpf > $@
+	@echo '/* NOLINTBEGIN: written by bpftool */' > $@
+	$(Q)$(BPFTOOL) gen skeleton $(B)/obj/bpf/greentrace.o name greentrace_bpf >> $@
+	@echo '/* NOLINTEND */' >> $@
 else
 $(skeleton): $(skeleton_shipped) $(B)/flags
+	@mkdir -p $(@D)
 	$(Q)cp $< $@
 endif
-$(call object,$(wildcard tools/greentrace/*.c)): object_flags = -iquote bpf -iquote tools/greenps
+$(call object,$(wildcard tools/greentrace/*.c)): object_flags = -iquote bpf -iquote tools/greenps \
+	-isystem $(B)/bpf
 $(call object,tools/greentrace/attach.c tools/greentrace/check.c): $(skeleton)
 
 greenps_libs := -ldw -lelf
@@ -345,7 +350,7 @@ check-all: check_builds ## as check, but every suite in every configuration
 	@tests/run --builds "$(check_variants)" --workers "1 2 8" $(check_scripts)
 
 .PHONY: lint
-lint: $(B)/flags ## static analysis, style and format
+lint: $(B)/flags $(if $(filter tools/greentrace/,$(tool_dirs)),$(skeleton)) ## static analysis, style and format
 	@BUILD=$(B) scripts/lint.sh
 	@scripts/style.sh
 	@scripts/format.sh

@@ -16,6 +16,8 @@ have() {
 
 flags="-D_GNU_SOURCE= -iquote runtime -iquote stacks -iquote tests -iquote examples/httpd"
 flags="$flags -I$build/include -iquote bpf -iquote tools/greenps -iquote tools/greentrace"
+# Written by bpftool.
+flags="$flags -isystem $build/bpf"
 
 sources=$(find runtime stacks tools examples -name '*.c' 2>/dev/null)
 tests=$(find tests -name '*.c')

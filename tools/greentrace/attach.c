@@ -3,11 +3,11 @@
  * Loading the BPF programs and attaching them by libbpf.
  */
 #include "attach.h"
-#include "greentrace.skel.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <greentrace.skel.h>
 #include <linux/perf_event.h>
 #include <stddef.h>
 #include <stdlib.h>

@@ -4,11 +4,11 @@
  * refused.
  */
 #include "greenps.h"
-#include "greentrace.skel.h"
 #include "rights.h"
 
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <greentrace.skel.h>
 #include <inttypes.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
@@ -82,7 +82,7 @@ static const struct view {
 };
 
 /* 0 or errno. */
-static int try(const struct view *view)
+static int attempt(const struct view *view)
 {
 	struct greentrace_bpf *bpf = greentrace_bpf__open();
 
@@ -143,7 +143,7 @@ int check(void)
 	       libbpf_major_version(), libbpf_minor_version(),
 	       rights.pid_namespace ? ", inside a PID namespace" : "");
 	for (size_t i = 0; i < count; i++) {
-		int error = views[i].kernel && !rights.btf ? ENOTSUP : try(&views[i]);
+		int error = views[i].kernel && !rights.btf ? ENOTSUP : attempt(&views[i]);
 		good += error == 0;
 		if (error)
 			rights_explain(&rights, error, why, sizeof(why));

@@ -58,7 +58,7 @@ static void print_note(struct session *s, const struct note *note, uint64_t bias
 static int list(struct session *s, bool json)
 {
 	char shown[300];
-	struct notes notes;
+	struct notes notes = { 0 };
 	int fd = open(s->file, O_RDONLY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : notes_read(&notes, fd);
 
