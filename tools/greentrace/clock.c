@@ -22,6 +22,11 @@ int64_t clock_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+uint64_t clock_ticks(const struct tick_clock *clock)
+{
+	return clock->nanoseconds ? (uint64_t)clock_now() : read_ticks();
+}
+
 /* The same moment by both: the reading in the middle of the closest pair. */
 static void read_both(uint64_t *ticks, int64_t *ns)
 {

@@ -22,6 +22,9 @@ struct tick_clock {
 /* Nanoseconds of CLOCK_MONOTONIC. */
 int64_t clock_now(void);
 
+/* Ticks now. */
+uint64_t clock_ticks(const struct tick_clock *clock);
+
 void clock_start(struct tick_clock *clock);
 /* Measures anew, if that makes it better. */
 void clock_measure(struct tick_clock *clock);
@@ -29,13 +32,6 @@ void clock_measure(struct tick_clock *clock);
 static inline uint64_t clock_duration(const struct tick_clock *clock, uint64_t ticks)
 {
 	return clock->nanoseconds ? ticks : (uint64_t)((double)ticks * clock->ns_per_tick);
-}
-
-static inline int64_t clock_time(const struct tick_clock *clock, uint64_t ticks)
-{
-	if (clock->nanoseconds)
-		return (int64_t)ticks;
-	return clock->ns + (int64_t)((double)(int64_t)(ticks - clock->ticks) * clock->ns_per_tick);
 }
 
 #endif

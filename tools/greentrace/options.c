@@ -36,7 +36,7 @@ static const char help[] =
 	"      --runq             how long workers waited for a CPU\n"
 	"      --folded FILE      time away by call path, for flame graphs\n"
 	"      --flame FILE       the same as a page of HTML\n"
-	"      --buffer MB        for records, a power of two (8)\n"
+	"      --buffer MB        for records, a power of two (32)\n"
 	"      --help, --version\n\n"
 	"Contracts: exit status 1 when broken, 3 when something was missed\n"
 	"      --lock FILE        (sites) write the set of calls that may switch\n"
@@ -309,7 +309,7 @@ int options_parse(struct options *o, int argc, char **argv)
 
 	memset(o, 0, sizeof(*o));
 	o->rows = 20;
-	o->buffer = 8 << 20;
+	o->buffer = 32 << 20;
 	o->command = command_of(&argc, &argv);
 	int status = split(o, &argc, argv);
 	while (status == EXIT_OK && !o->done &&

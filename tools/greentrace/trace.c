@@ -48,12 +48,23 @@ static struct site *site_at(struct trace *t, uint64_t pc, unsigned why)
 	return site;
 }
 
+/* Many in a row are often of the same place. */
+static struct site *site_of(struct trace *t, const struct trace_record *r)
+{
+	struct site *last = t->last;
+
+	if (last && last->pc == trace_site(r) && last->why == trace_why(r))
+		return last;
+	t->last = site_at(t, trace_site(r), trace_why(r));
+	return t->last;
+}
+
 static void take_record(struct trace *t, const struct trace_record *r)
 {
 	/* Of before the attaching: it stood in the ring, for the flight recorder. */
-	if (clock_time(&t->clock, r->time) < t->started_ns)
+	if (r->time < t->started_ticks)
 		return;
-	struct site *site = site_at(t, trace_site(r), trace_why(r));
+	struct site *site = site_of(t, r);
 	if (!site)
 		return;
 	t->records++;
@@ -70,7 +81,10 @@ static void settle(struct trace *t)
 		return;
 	t->settled = true;
 	session_refresh(&t->session);
-	t->clock.nanoseconds = session_clock(&t->session) == TRACE_CLOCK_NS;
+	if (session_clock(&t->session) == TRACE_CLOCK_NS) {
+		t->clock.nanoseconds = true;
+		t->started_ticks = (uint64_t)t->started_ns;
+	}
 }
 
 static void take_records(void *arg, const struct event_records *e)
@@ -309,6 +323,7 @@ int trace_start(struct trace *t, const struct options *o)
 	clock_start(&t->clock);
 	status = session_attach(&t->session, &wishes, &receiver);
 	t->started_ns = t->marked_ns = clock_now();
+	t->started_ticks = clock_ticks(&t->clock);
 	if (status == EXIT_OK && o->argv)
 		status = launch_go(t->session.pid);
 	return status;

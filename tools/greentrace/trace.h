@@ -43,6 +43,7 @@ struct trace {
 	struct tick_clock clock;
 	struct names *names;
 	struct sites sites;
+	struct site *last; /* found */
 	struct stop *stops;
 	struct hog hogs[HOGS_MAX];
 	unsigned hogs_count;
@@ -51,6 +52,7 @@ struct trace {
 	size_t descriptors_count;
 	struct path *forbidden; /* the first call path through the forbidden function */
 	uint64_t forbidden_seen, records;
+	uint64_t started_ticks;
 	int64_t started_ns, marked_ns, stopped_ns; /* 0: not yet */
 };
 
