@@ -78,7 +78,7 @@ test_usage() {
 	local arguments
 	for arguments in '' '-p 0' '-p x' '-p 1 -- true' '--nonsense' '-p 1 0' '-p 1 1 x' \
 		'-s size -p 1' '--buffer 3 -p 1' '--lock x -p 1' 'sites --lock a --check b -p 1' \
-		'probes' '--hog -1 -p 1' '--hog nan -p 1' 'sites -p 1 5' '-p 1 --'; do
+		'probes' 'flight -- true' '--hog -1 -p 1' '--hog nan -p 1' 'sites -p 1 5' '-p 1 --'; do
 		# shellcheck disable=SC2086 # words
 		trace 2 $arguments || return 1
 		has "greentrace $arguments" '^greentrace: ' "$temp/err" || return 1
@@ -101,6 +101,23 @@ test_probes() {
 	for probe in flush resume stack enter worker_start worker_stop; do
 		has 'a probe' "^$probe +0x[0-9a-f]+ +- " "$temp/out" || return 1
 	done
+	stop_serving
+}
+
+# What was before, oldest first, to a user who may do no more than look.
+test_flight() {
+	local nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+	"${nobody[@]}" true 2>/dev/null || nobody=()
+	chmod 755 "$temp"
+	cp "$greentrace" "$temp/greentrace"
+	start "${nobody[@]}" "$temp/traced" serve || return 1
+	sleep 0.2
+	"${nobody[@]}" "$temp/greentrace" flight -p "$pid" -n 50 >"$temp/out" 2>"$temp/err" ||
+		{ cat "$temp/err"; return 1; }
+	equal 'rows' 50 "$(grep -c ' sleep  *busy (traced.c:[0-9]*)$' "$temp/out")" || return 1
+	"${nobody[@]}" "$temp/greentrace" flight -j -p "$pid" -n 50 >"$temp/out" || return 1
+	"$temp/jsoncheck" type=record ago_ns away_ns why=sleep <"$temp/out" || return 1
+	sed 's/.*"ago_ns":\([0-9]*\).*/\1/' "$temp/out" | sort -nrc || return 1
 	stop_serving
 }
 
@@ -317,6 +334,7 @@ strip -o "$temp/shared_stripped" "$temp/shared"
 
 check usage test_usage
 check check_without_rights test_check_without_rights
+check flight test_flight
 if ! "$greentrace" check >"$temp/check" 2>&1; then
 	skip attaching "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
 	summary

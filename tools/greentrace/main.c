@@ -2,6 +2,7 @@
  *
  * greentrace: where green threads give up their CPU, and what keeps them from it.
  */
+#include "flight_view.h"
 #include "greenps.h"
 #include "options.h"
 #include "probes.h"
@@ -35,6 +36,8 @@ int main(int argc, char **argv)
 	switch (options.command) {
 	case CHECK:
 		return check();
+	case FLIGHT:
+		return flight_show(&options);
 	case PROBES:
 		return probes_list(options.pid, options.json);
 	default:

@@ -17,11 +17,13 @@
 static const char help[] =
 	"Usage: greentrace [-p PID | -- COMMAND...] [options] [INTERVAL [COUNT]]\n"
 	"       greentrace sites [-p PID | -- COMMAND...] [options]\n"
-	"       greentrace probes -p PID\n"
+	"       greentrace flight -p PID [-n N] [-j]\n"
+	"       greentrace probes -p PID [-j]\n"
 	"       greentrace check\n\n"
 	"Shows where green threads of a running program give up their CPU, for how long, and\n"
 	"what keeps a CPU from switching.  sites: every call that may switch, whether it did or\n"
-	"not.  probes: those that the program has.  check: what this machine allows.\n\n"
+	"not.  flight: what happened before.  probes: those that the program has.  check: what\n"
+	"this machine allows.\n\n"
 	"  -p, --pid PID          the process; or -- COMMAND... to start one\n"
 	"  -d, --duration S       stop after S seconds\n"
 	"  -c, --summary          one table at the end\n"
@@ -278,8 +280,8 @@ static int judge(const struct options *o)
 		               "--help\" lists the options");
 	if (no_target && (o->pid || o->argv))
 		return problem("check takes no target");
-	if (o->command == PROBES && o->argv)
-		return problem("probes takes -p PID");
+	if ((o->command == PROBES || o->command == FLIGHT) && o->argv)
+		return problem("probes and flight take -p PID");
 	if (o->command != SITES && (o->lock || o->check))
 		return problem("--lock and --check belong to \"greentrace sites\"");
 	if (o->lock && o->check)
@@ -292,7 +294,9 @@ static enum command command_of(int *argc, char ***argv)
 	static const struct {
 		const char *name;
 		enum command command;
-	} commands[] = { { "sites", SITES }, { "probes", PROBES }, { "check", CHECK } };
+	} commands[] = {
+		{ "sites", SITES }, { "flight", FLIGHT }, { "probes", PROBES }, { "check", CHECK }
+	};
 
 	for (size_t i = 0; *argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp((*argv)[1], commands[i].name) == 0) {

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum command { TOP, SITES, PROBES, CHECK };
+enum command { TOP, SITES, FLIGHT, PROBES, CHECK };
 
 struct options {
 	enum command command;
