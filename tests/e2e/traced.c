@@ -20,6 +20,7 @@
 #include <green.h>
 #include <green_io.h>
 #include <green_sync.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,15 @@ static void *sleeper(void *arg)
 		slept_ns += now() - before;
 	}
 	return arg;
+}
+
+/* What others do on this CPU between the clock and the wait is no part of the wait. */
+static void keep_others_away(void)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+
+	if (sched_setscheduler(0, SCHED_FIFO, &first) != 0)
+		perror("traced: durations may be wrong");
 }
 
 static void *count(void *arg)
@@ -298,6 +308,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; argc == 2 && i < sizeof(all) / sizeof(all[0]); i++)
 		if (strcmp(argv[1], all[i].name) == 0) {
+			if (all[i].fn == count)
+				keep_others_away();
 			printf("ready %d\n", (int)getpid());
 			return green_run(all[i].fn, NULL, &result) != 0 || result;
 		}
