@@ -3,7 +3,8 @@
 #
 # greentrace on running programs: that it tells the truth, that contracts hold and break
 # as they should, and that nobody is harmed: not by names, nor by tracers that come, go
-
+# and are killed.  BUILD names the build directory; GREENTRACE a greentrace to test
+# instead of that build's.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 # shellcheck source=tests/e2e/common.bash
