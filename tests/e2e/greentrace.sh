@@ -221,6 +221,28 @@ test_hostile_names() {
 	equal 'elements that a name made' 2 "$(grep -c '</*script>' "$temp/flame")"
 }
 
+# On a terminal the table stays in place, and keys work.
+test_terminal() {
+	command -v script >/dev/null || { echo 'script is not installed'; return 77; }
+	start "$temp/traced" serve || return 1
+	mkfifo "$temp/keys"
+	script -qec "$greentrace -p $pid 0.1" /dev/null <>"$temp/keys" >"$temp/out" 2>&1 &
+	until grep -q 'PARKS.*' "$temp/out"; do sleep 0.05; done
+	printf sq >"$temp/keys"
+	wait $!
+	equal 'exit status' 0 $? || { cat "$temp/out"; return 1; }
+	has 'from the upper left corner' $'\e\\[H\e\\[J' "$temp/out" || return 1
+	detached && stop_serving
+}
+
+# Elsewhere it is one table below the other, and nothing else.
+test_intervals() {
+	start "$temp/traced" serve || return 1
+	trace 0 -T -p "$pid" 0.1 3 || return 1
+	equal 'tables' 3 "$(grep -c '^ *PARKS ' "$temp/out")" || return 1
+	clean 'the tables' "$temp/out" && stop_serving
+}
+
 # ---- coming and going ----------------------------------------------------------------
 
 detached() {
@@ -346,7 +368,7 @@ if ! "$greentrace" check >"$temp/check" 2>&1; then
 	exit
 fi
 for name in check wrong_targets probes frames_without_pointers blocked hog no_yield lockfile \
-	hostile_names twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
+	hostile_names terminal intervals twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
 	pid_namespace exit_status json; do
 	check $name test_$name
 done
