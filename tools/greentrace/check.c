@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* What a probe is put on. */
-__attribute__((noinline, noclone, used)) static void probed(void)
+__attribute__((noinline, used)) static void probed(void)
 {
 	__asm__ volatile("nop");
 }
