@@ -8,114 +8,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 # shellcheck source=tests/e2e/common.bash
 . tests/e2e/common.bash
-greenps=${GREENPS:-$build/greenps}
-script=$PWD/tools/gdb/libgreen-gdb.py
-export DEBUGINFOD_URLS='' GREEN_WORKERS=2
-switch_off_guards=GREEN_FEATURES=-guard_install # gdb's gcore cannot read past those
-
-if ! [ -x "$greenps" ]; then
-	skip greenps 'not built, for lack of libdw-dev'
-	exit 77
-fi
-
-# at_most WHAT MOST FOUND
-at_most() {
-	[ "$3" -le "$2" ] && return
-	echo "$1: expected at most $2, found '$3'"
-	return 1
-}
-
-# ---- programs to look at ---------------------------------------------------------
-
-# start PROGRAM [ARGUMENT]...: runs it until the test ends; $pid is its number.  Its
-# threads have come to rest, unless state is "unknown" or it has an option.
-start() {
-	[ -p "$temp/input" ] || mkfifo "$temp/input"
-	: >"$temp/said"
-	# Opened for both, so that it never ends.
-	"$@" <>"$temp/input" >"$temp/said" 2>/dev/null 3>&- &
-	pid=$!
-	children[$pid]=1
-	until grep -q '^ready' "$temp/said"; do
-		[ -d "/proc/$pid" ] || { echo "$* did not get ready"; return 1; }
-		sleep 0.02
-	done
-	case ${state:-$*} in
-	*--* | unknown) ;;
-	*) all_parked "$pid" && { [ -z "${GREEN_HIBERNATE_MS:-}" ] || all_asleep "$pid"; } ;;
-	esac
-}
-
-# all_parked PID: waits for that, as it takes a moment on a busy machine.
-all_parked() {
-	local i
-	for ((i = 0; i < 500; i++)); do
-		"$greenps" "$1" 2>/dev/null | head -n 1 |
-			grep -qE ' ([0-9]+) green threads, 0 running, \1 parked' && return
-		sleep 0.02
-	done
-	echo 'the threads did not come to rest'
-	return 1
-}
-
-# all_asleep PID: waits until all hibernate but main, whose wait pins its stack, and
-# those who never do.
-all_asleep() {
-	local i
-	for ((i = 0; i < 500; i++)); do
-		[ "$("$greenps" "$1" 2>/dev/null | grep -c '^[0-9].* hibernated$')" -ge \
-			$((10 + ${asleep:-0})) ] && return
-		sleep 0.02
-	done
-	echo 'the threads did not hibernate'
-	return 1
-}
-
-# ps ARGUMENT...: greenps, whose output lands in $temp/out and $temp/err; within a minute.
-ps() {
-	timeout 60 "$greenps" "$@" >"$temp/out" 2>"$temp/err"
-	status=$?
-	[ $status -le 2 ] && return
-	echo "greenps $*: exit status $status: $(tail -n 5 "$temp/err")"
-	return 1
-}
-
-# succeeds ARGUMENT...: greenps does, and has nothing to complain about.
-succeeds() {
-	ps "$@" || return 1
-	equal "greenps $*: exit status" 0 $status || { cat "$temp/err"; return 1; }
-	equal "greenps $*: complaints" '' "$(cat "$temp/err")"
-}
-
-# fails STATUS PATTERN ARGUMENT...
-fails() {
-	local expected=$1 pattern=$2
-	shift 2
-	ps "$@" || return 1
-	equal "greenps $*: exit status" "$expected" $status || return 1
-	has "greenps $*: message" "^greenps: .*$pattern" "$temp/err"
-}
-
-# id_of NAME: in the list in $temp/out.
-id_of() { sed -n "s/^\([0-9]*\) .*\"$1\".*/\1/p" "$temp/out" | head -n 1; }
-
-# frames_of ID: how many lines of call path follow it in $temp/out.
-frames_of() { awk -v id="$1" '/^[0-9]/ { on = $1 == id } on && /^    #/ { n++ } END { print n + 0 }' "$temp/out"; }
-
-# each_kind_is_there: the list in $temp/out is that of sights.
-each_kind_is_there() {
-	local held sleeping row
-	held=$(id_of holder) sleeping=$(id_of sleeper)
-	for row in '"main" +offload' '"sleeper" +sleep' '"reader" +io on descriptor [0-9]' \
-		"\"locker\" +mutex 0x[0-9a-f]+ of $held" "\"joiner\" +join of $sleeping" \
-		'"receiver" +receive 0x' '.* semaphore 0x' \
-		"\"circle left\" +mutex 0x[0-9a-f]+ of $(id_of 'circle right')" \
-		"\"circle right\" +mutex 0x[0-9a-f]+ of $(id_of 'circle left')"; do
-		has 'a thread' "^[0-9]+ +parked +$row" "$temp/out" || return 1
-	done
-	has 'the cycle' '^cycle of 2' "$temp/out" || return 1
-	equal 'cycles' 1 "$(grep -c '^cycle' "$temp/out")"
-}
+# shellcheck source=tests/e2e/sights.bash
+. tests/e2e/sights.bash
 
 # ---- live ------------------------------------------------------------------------
 
@@ -138,14 +32,6 @@ test_names_are_escaped() {
 	succeeds "$pid" --json || return 1
 	has 'an escaped name' '"name":"evil\\u001b\[31m\\"\\u000a\\ufffd"' "$temp/out" || return 1
 	equal 'control characters' 0 "$(LC_ALL=C tr -d '\n -~' <"$temp/out" | wc -c)"
-}
-
-stacks_are_whole() {
-	at_least 'frames in deeper' 5 "$(grep -c ' deeper+' "$temp/out")" || return 1
-	has 'the function that waits' '#[0-9]+ .* sleep_long\+0x' "$temp/out" || return 1
-	equal 'outermost frames' "$1" "$(grep -c '^    #[0-9]* .* switch_boot+' "$temp/out")" ||
-		return 1
-	equal 'stacks not shown' 0 "$(grep -c '^    (' "$temp/out")"
 }
 
 test_stacks() {
@@ -216,42 +102,6 @@ test_two_thousand() {
 	equal 'threads' 2011 "$(grep -c '^[0-9]* *parked' "$temp/out")" || return 1
 	succeeds "$pid" --stacks || return 1
 	stacks_are_whole 2011
-}
-
-# can_hibernate: skips where stacks do not: no memory is watched for missing pages and writes.
-can_hibernate() {
-	GREEN_HIBERNATE_MS=1 state=unknown start "$temp/sights" || return 1
-	grep -q '^VmFlags:.* um uw' "/proc/$pid/smaps" && return
-	echo 'stacks do not hibernate here'
-	return 77
-}
-
-# Fifteen hundred in each of the two modes of userfaultfd, every tenth of which stays awake.
-test_hibernated() {
-	local before mode
-	can_hibernate || return
-	export GREEN_HIBERNATE_MS=1 asleep=1350 GREEN_FEATURES
-	for mode in '' -userfaultfd_kernel; do
-		GREEN_FEATURES=$mode
-		start "$temp/sights" 1500 || return 1
-		before=$(stack_memory)
-		succeeds "$pid" --stacks --waits || return 1
-		each_kind_is_there || return 1
-		stacks_are_whole 1511 || return 1
-		equal 'hibernated' 1360 "$(grep -c '^[0-9].* hibernated$' "$temp/out")" || return 1
-		has 'the head' '1511 parked, 1360 of them hibernated$' "$temp/out" || return 1
-		succeeds "$pid" --json --stacks || return 1
-		"$temp/jsoncheck" program=sights <"$temp/out" || return 1
-		equal 'hibernated' 1360 "$(grep -o '"hibernated":true' "$temp/out" | wc -l)" || return 1
-		# Looking did not bring them back.
-		equal 'KiB of stacks' "$before" "$(stack_memory)" || return 1
-	done
-}
-
-# stack_memory: what the stacks of the program take, in KiB: more, if one has been brought back.
-stack_memory() {
-	awk '/^Rss:/ { rss = $2 } /^VmFlags:.* um / { sum += rss } END { print sum }' \
-		"/proc/$pid/smaps"
 }
 
 # same_shape PROGRAM: it is seen as the program with symbols is.
@@ -371,30 +221,6 @@ test_other_version() {
 	has 'what the script says' 'a descriptor of version 9, this script knows 1' "$temp/gdb"
 }
 
-# A program that packs stacks in a way that is not known here: all but those are shown.
-test_other_packing() {
-	local i
-	can_hibernate || return
-	sed 's/PACK_FORMAT/PACK_FORMER/' "$temp/sights" >"$temp/packs"
-	chmod +x "$temp/packs"
-	GREEN_HIBERNATE_MS=1 state=unknown start "$temp/packs" || return 1
-	# All do but main: its page, and what it has below.
-	for ((i = 0; i < 500; i++)); do
-		[ "$(stack_memory)" -le 16 ] && break
-		sleep 0.02
-	done
-	succeeds "$pid" --stacks || return 1
-	each_kind_is_there || return 1
-	equal 'stacks that cannot be read' 10 \
-		"$(grep -c '^    (its stack cannot be read)' "$temp/out")" || return 1
-	equal 'hibernated' 0 "$(grep -c 'hibernated' "$temp/out")" || return 1
-	command -v gdb >/dev/null || return 0
-	gdb_says -p "$pid" -ex "source $script" -ex 'info green-threads' \
-		-ex "green-thread $(id_of sleeper) bt" || return
-	has 'a thread' '^[0-9]+ +parked +"locker" +mutex 0x[0-9a-f]+ of [0-9]+' "$temp/gdb" || return 1
-	has 'what it says' 'the stack of [0-9]+ cannot be read' "$temp/gdb"
-}
-
 test_not_allowed() {
 	if [ "$(id -u)" -ne 0 ] || ! command -v setpriv >/dev/null; then
 		echo 'needs root and setpriv'
@@ -427,45 +253,6 @@ test_usage() {
 
 # ---- core files ----------------------------------------------------------------------
 
-# kernel_core NAME [ARGUMENT]...: the kernel's core of an aborted sights, as $temp/NAME.
-kernel_core() {
-	local name=$1 pattern
-	shift
-	pattern=$(cat /proc/sys/kernel/core_pattern)
-	case $pattern in
-	*[/\|%]*) echo "core_pattern is $pattern"; return 77 ;;
-	esac
-	mkdir "$temp/dump.$name"
-	(ulimit -c unlimited) 2>/dev/null || { echo 'core files are not allowed'; return 77; }
-	# shellcheck disable=SC2016 # for the inner shell
-	start bash -c 'cd "$0" && ulimit -c unlimited && exec "$@"' "$temp/dump.$name" \
-		"$temp/sights" "$@" || return 1
-	[ "${1:-}" = --crash ] || kill -ABRT "$pid"
-	while [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; do sleep 0.01; done
-	mv "$temp/dump.$name"/core* "$temp/$name" ||
-		{ echo 'the kernel wrote no core file'; return 77; }
-}
-
-# gdb_core NAME [ARGUMENT]...: one by gdb, of a sights whose guards gdb can cope with.
-gdb_core() {
-	local name=$1
-	shift
-	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
-	start env $switch_off_guards "$temp/sights" "$@" || return 1
-	gdb_says -p "$pid" -ex "generate-core-file $temp/$name" || return
-	[ -s "$temp/$name" ] || { cat "$temp/gdb"; return 1; }
-}
-
-# green_core NAME [ARGUMENT]...: one by the gdb script, of a sights with guards.
-green_core() {
-	local name=$1
-	shift
-	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
-	start "$temp/sights" "$@" || return 1
-	gdb_says -p "$pid" -ex "source $script" -ex "green-gcore $temp/$name" || return
-	has 'what it says' "^Saved $temp/$name: [0-9]+ stacks, [0-9]+ of them hibernated$" "$temp/gdb"
-}
-
 test_core() {
 	"$1" core.all || return
 	succeeds "$temp/core.all" --stacks --waits || return 1
@@ -483,41 +270,6 @@ test_core_two_thousand() {
 	succeeds "$temp/core.many" --stacks || return 1
 	equal 'threads' 2011 "$(grep -c '^[0-9]* *parked' "$temp/out")" || return 1
 	stacks_are_whole 2011
-}
-
-# A core in a file and from a pipe, of fifteen hundred of whom most hibernate: it has all
-# their stacks, and is not much longer than their slots.
-test_core_hibernated() {
-	can_hibernate || return
-	export GREEN_HIBERNATE_MS=1 asleep=1350
-	"$1" core.asleep 1500 || return
-	at_most 'its length' $((300 << 20)) "$(stat -c %s "$temp/core.asleep")" || return 1
-	at_most 'its 512-byte blocks' $((120 << 11)) "$(stat -c %b "$temp/core.asleep")" || return 1
-	succeeds "$temp/core.asleep" --stacks || return 1
-	stacks_are_whole 1511 || return 1
-	has 'the head' '1511 parked, 1360 of them hibernated$' "$temp/out" || return 1
-	tail -n +2 "$temp/out" >"$temp/by_file"
-	# shellcheck disable=SC2002 # a pipe is wanted
-	cat "$temp/core.asleep" | timeout 60 "$greenps" - --stacks >"$temp/out" 2>"$temp/err" ||
-		{ cat "$temp/err"; return 1; }
-	has 'the head' '^core standard input of process' "$temp/out" || return 1
-	tail -n +2 "$temp/out" | cmp - "$temp/by_file"
-}
-
-# A core written while stacks fall asleep and come back: each is in it.
-test_core_restless() {
-	local i asleep=0
-	can_hibernate || return
-	for i in 1 2 3; do
-		GREEN_HIBERNATE_MS=1 kernel_core core.restless$i --restless || return
-		succeeds "$temp/core.restless$i" --stacks || return 1
-		asleep=$((asleep + $(grep -c '^[0-9].* hibernated$' "$temp/out")))
-		# Each of the two workers may be about to leave one thread and to go on with another.
-		equal 'stacks' 1001 "$(grep -c '^    #0 \|^    (it runs' "$temp/out")" || return 1
-		at_least 'whole ones' 997 "$(grep -c '^    #[0-9]* .* switch_boot+' "$temp/out")" ||
-			{ grep '^    (' "$temp/out" | sort | uniq -c; return 1; }
-	done
-	at_least 'hibernated' 1 "$asleep"
 }
 
 # The green thread that runs has its registers in the core file's notes.
@@ -561,40 +313,6 @@ overwrite() {
 
 # ---- gdb -------------------------------------------------------------------------------
 
-# gdb_says ARGUMENT...: what gdb says is in $temp/gdb.
-gdb_says() {
-	timeout 120 gdb -nx -q -batch -iex 'set debuginfod enabled off' -iex 'set pagination off' \
-		-iex 'set width 0' "$@" </dev/null >"$temp/gdb" 2>&1
-	if grep -q 'ptrace: Operation not permitted\|Could not attach' "$temp/gdb"; then
-		echo 'ptrace is not permitted'
-		return 77
-	fi
-}
-
-# gdb_shows ARGUMENT...: the script does, in a gdb that looks at a sights.
-gdb_shows() {
-	local sleeping=$1
-	shift
-	gdb_says "$@" -ex "source $script" -ex 'info green-threads' -ex "green-thread $sleeping bt" \
-		-ex 'echo one\n' -ex "green-thread $sleeping bt 1" -ex 'echo selected\n' \
-		-ex "green-thread $sleeping" -ex 'frame function deeper' -ex 'info locals' \
-		-ex 'green-thread' -ex 'echo back\n' -ex bt -ex 'green-thread 12345' || return
-	has 'a thread' '^[0-9]+ +parked +"locker" +mutex 0x[0-9a-f]+ of [0-9]+' "$temp/gdb" || return 1
-	has 'a descriptor' '"reader" +io on descriptor [0-9]' "$temp/gdb" || return 1
-	has 'an escaped name' '"evil\\x1b\[31m' "$temp/gdb" || return 1
-	awk '/^one/ { exit } /^#0 .*sched/ { on = 1 } on' "$temp/gdb" >"$temp/path"
-	equal 'frames in deeper' 5 "$(grep -c ' deeper (' "$temp/path")" || return 1
-	equal 'outermost frame' switch_boot \
-		"$(sed -n 's/^#[0-9]* .*in \([a-z_]*\) .*/\1/p' "$temp/path" | tail -n 1)" || return 1
-	equal 'frames of bt 1' 1 "$(sed -n '/^one/,/^selected/p' "$temp/gdb" | grep -c '^#')" ||
-		return 1
-	has 'a local variable' '^room = ' "$temp/gdb" || return 1
-	! sed -n '/^back/,$p' "$temp/gdb" | grep -q ' deeper (' ||
-		{ echo 'the green thread is still selected'; return 1; }
-	has 'no such thread' 'There is no green thread 12345' "$temp/gdb" || return 1
-	! grep -E 'Backtrace stopped|Traceback|Python Exception' "$temp/gdb"
-}
-
 test_gdb_live() {
 	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
 	start "$temp/sights" || return 1
@@ -609,41 +327,6 @@ test_gdb_core() {
 	gdb_shows "$(id_of sleeper)" "$temp/sights" "$temp/core.gdb"
 }
 
-# A stack that hibernates looks like any other, and the program is not changed.
-test_gdb_hibernated() {
-	local sleeping before
-	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
-	can_hibernate || return
-	export GREEN_HIBERNATE_MS=1 GREEN_FEATURES
-	for GREEN_FEATURES in '' -userfaultfd_kernel; do
-		start "$temp/sights" || return 1
-		before=$(stack_memory)
-		succeeds "$pid" || return 1
-		sleeping=$(id_of sleeper)
-		gdb_shows "$sleeping" -p "$pid" || return
-		has 'who hibernates' '^[0-9]+ +parked +"sleeper" .* hibernated$' "$temp/gdb" || return 1
-		equal 'KiB of stacks' "$before" "$(stack_memory)" || return 1
-		green_core core.asleep$GREEN_FEATURES || return
-		gdb_shows "$(succeeds "$pid" && id_of sleeper)" "$temp/sights" \
-			"$temp/core.asleep$GREEN_FEATURES" || return
-		has 'who hibernates' '^[0-9]+ +parked +"sleeper" .* hibernated$' "$temp/gdb" || return 1
-	done
-}
-
-# Of a kernel's core, all in one command.
-test_gdb_all() {
-	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
-	can_hibernate || return
-	export GREEN_HIBERNATE_MS=1 asleep=900
-	kernel_core core.for_gdb 1000 || return
-	gdb_says "$temp/sights" "$temp/core.for_gdb" -ex "source $script" -ex 'green-thread all bt' ||
-		return
-	equal 'outermost frames' 1011 "$(grep -c '^#.* in switch_boot ()' "$temp/gdb")" || return 1
-	equal 'frames in deeper' 5005 "$(grep -c '^#.* in deeper (' "$temp/gdb")" || return 1
-	equal 'hibernated' 910 "$(grep -c '^Green thread .*, hibernated:$' "$temp/gdb")" || return 1
-	! grep -E 'Backtrace stopped|Traceback|Python Exception' "$temp/gdb"
-}
-
 test_gdb_other_program() {
 	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
 	gdb_says -ex "source $script" -ex 'info green-threads' || return
@@ -655,27 +338,17 @@ test_gdb_other_program() {
 
 # ---- all of them -----------------------------------------------------------------------
 
-# make_sights NAME FLAGS...
-make_sights() {
-	local name=$1
-	shift
-	"${CC:-cc}" -O1 -g -fno-omit-frame-pointer -I "$build/include" -o "$temp/$name" \
-		tests/e2e/sights.c "$@" -pthread 2>"$temp/cc" || { cat "$temp/cc"; exit 1; }
-}
-archive=("$build/libgreen.a" -l:liburing.a -lm)
-make_sights sights "${archive[@]}"
 make_sights no_pie -no-pie "${archive[@]}"
 make_sights static -static "${archive[@]}"
 make_sights gc_sections -pie -Wl,--gc-sections "${archive[@]}"
 strip -o "$temp/stripped" "$temp/sights"
 make_sights shared -L "$build" -Wl,-rpath,"$PWD/$build" -lgreen
 strip -o "$temp/shared_stripped" "$temp/shared"
-"${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1
 
 for name in list names_are_escaped stacks one_thread waits census json leaves_it_alone two_thousand \
 	deleted under_load ends_meanwhile ends_any_time not_libgreen no_such_process \
-	not_started other_version other_packing not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
-	gdb_other_program hibernated core_restless gdb_hibernated gdb_all; do
+	not_started other_version not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
+	gdb_other_program; do
 	check $name test_$name
 done
 for name in no_pie static gc_sections stripped shared shared_stripped; do
@@ -684,8 +357,5 @@ done
 for how in kernel_core gdb_core green_core; do
 	check "core_$how" test_core $how
 	check "core_two_thousand_$how" test_core_two_thousand $how
-done
-for how in kernel_core green_core; do
-	check "core_hibernated_$how" test_core_hibernated $how
 done
 summary
