@@ -156,6 +156,7 @@ struct gt_cache {
 	uint32_t head, count; /* the magazine in use */
 	uint32_t spares;      /* full ones, linked as in the table */
 	uint32_t spares_count;
+	uint32_t plot, plot_count; /* untouched ones that are its own, from the first on */
 };
 struct gt *gt_alloc(struct gt_cache *cache);
 

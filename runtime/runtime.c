@@ -168,7 +168,7 @@ static int init_memory(void)
 	sys4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &space);
 	r = space.rlim_cur == RLIM64_INFINITY ? gt_table_init(GT_INDEX_MASK) : -ENOMEM;
 	if (r < 0)
-		r = gt_table_init(o->threads_max + rt.workers_count * 4096 + 65536);
+		r = gt_table_init(o->threads_max + rt.workers_count * 8192 + 65536);
 	if (r < 0) {
 		error_set("no address space for descriptors: raise RLIMIT_AS (ulimit -v), or set "
 		          "GREEN_THREADS_MAX lower");

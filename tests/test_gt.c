@@ -139,6 +139,30 @@ TEST(cache_gives_back)
 	CHECK(gt_alloc(NULL) == NULL);
 }
 
+/* What two workers take in turn does not lie mixed (gt.c, PLOT), and what a worker
+ * has not used of its own is there for the next. */
+TEST(workers_take_neighbours)
+{
+	struct gt_cache caches[2] = { { 0 }, { 0 } }, next = { 0 };
+	uint32_t low[2] = { UINT32_MAX, UINT32_MAX }, high[2] = { 0 };
+
+	REQUIRE_EQ(gt_table_init(1000000), 0);
+	for (int i = 0; i < 1000; i++) {
+		struct gt *gt = gt_alloc(&caches[i % 2]);
+		REQUIRE(gt != NULL);
+		uint32_t index = gt_index(gt);
+		low[i % 2] = index < low[i % 2] ? index : low[i % 2];
+		high[i % 2] = index > high[i % 2] ? index : high[i % 2];
+	}
+	CHECK(high[0] < low[1] || high[1] < low[0]);
+	gt_cache_flush(&caches[0]);
+	gt_cache_flush(&caches[1]);
+	uint32_t before = gt_high();
+	for (int i = 0; i < 2000; i++)
+		REQUIRE(gt_alloc(&next) != NULL);
+	CHECK_EQ(gt_high(), before);
+}
+
 TEST(extension_is_fresh)
 {
 	struct gt_cache cache = { 0 };
