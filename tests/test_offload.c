@@ -14,16 +14,46 @@
 
 static _Atomic int running, running_most, done;
 
-static void *busy(void *arg)
+static void begin(void)
 {
 	int now = atomic_fetch_add(&running, 1) + 1, most = atomic_load(&running_most);
 
 	while (now > most && !atomic_compare_exchange_weak(&running_most, &most, now))
 		;
-	usleep((useconds_t)(uintptr_t)arg);
+}
+
+static void end(void)
+{
 	atomic_fetch_sub(&running, 1);
 	atomic_fetch_add(&done, 1);
+}
+
+static void *busy(void *arg)
+{
+	begin();
+	usleep((useconds_t)(uintptr_t)arg);
+	end();
 	return (void *)((uintptr_t)arg + 1);
+}
+
+/* Runs until the test has seen it run. */
+static _Atomic bool seen;
+
+static void *until_seen(void *unused)
+{
+	(void)unused;
+	begin();
+	while (!atomic_load(&seen))
+		usleep(200);
+	end();
+	return NULL;
+}
+
+static void *offload_until_seen(void *unused)
+{
+	(void)unused;
+	CHECK_EQ(green_offload(until_seen, NULL, NULL), 0);
+	return NULL;
 }
 
 static void *offload_busy(void *arg)
@@ -70,22 +100,19 @@ GREEN_TEST(it_runs_in_an_os_thread_without_signals)
 	CHECK(!sigismember(&blocked, SIGTERM));
 }
 
+/* All at once, and main goes on: it opens the gate they wait at. */
 GREEN_TEST(others_go_on_meanwhile)
 {
-	int64_t start = green_now();
-	unsigned turns = 0;
 	green_t t[20];
 
 	for (int i = 0; i < 20; i++)
-		t[i] = start_green(offload_busy, (void *)(uintptr_t)30000);
-	while (atomic_load(&done) < 20) {
-		green_sleep(GREEN_MS(1));
-		turns++;
-	}
+		t[i] = start_green(offload_until_seen, NULL);
+	WAIT_FOR(atomic_load(&running) == 20);
+	CHECK_EQ(atomic_load(&done), 0);
+	atomic_store(&seen, true);
 	for (int i = 0; i < 20; i++)
 		join_green(t[i]);
-	CHECK_GT(turns, 2);
-	CHECK_LT(green_now() - start, GREEN_MS(30 * 20)); /* not one after the other */
+	CHECK_EQ(atomic_load(&done), 20);
 }
 
 static void *many(void *arg)
@@ -95,11 +122,15 @@ static void *many(void *arg)
 
 	(void)arg;
 	for (int i = 0; i < JOBS; i++)
-		t[i] = start_green(offload_busy, (void *)(uintptr_t)2000);
+		t[i] = start_green(offload_until_seen, NULL);
+	for (int i = 0; i < JOBS; i++)
+		await_parked(t[i]);
+	WAIT_FOR(atomic_load(&running) == 3);
+	CHECK_EQ(offload_threads(), 3);
+	atomic_store(&seen, true);
 	for (int i = 0; i < JOBS; i++)
 		join_green(t[i]);
 	CHECK_EQ(atomic_load(&done), JOBS);
-	CHECK_EQ(offload_threads(), 3);
 	return NULL;
 }
 
@@ -124,8 +155,7 @@ GREEN_TEST(idle_threads_end)
 {
 	CHECK_EQ(green_offload(busy, NULL, NULL), 0);
 	CHECK_EQ(offload_threads(), 1);
-	green_sleep(OFFLOAD_IDLE_NS + GREEN_MS(500));
-	CHECK_EQ(offload_threads(), 0);
+	WAIT_FOR(offload_threads() == 0);
 	CHECK_EQ(green_offload(busy, NULL, NULL), 0);
 	CHECK_EQ(offload_threads(), 1);
 }
@@ -185,22 +215,36 @@ static void *offload_and_tell(void *arg)
 	return NULL;
 }
 
+static void *past_deadline(void *deadline_ns)
+{
+	while (green_now() < *(int64_t *)deadline_ns + GREEN_MS(1))
+		usleep(200);
+	return NULL;
+}
+
 GREEN_TEST(a_job_that_runs_is_awaited)
+{
+	green_t t = start_green(offload_until_seen, NULL);
+
+	WAIT_FOR(atomic_load(&running) == 1);
+	green_cancel(t);
+	CHECK_EQ(atomic_load(&done), 0);
+	atomic_store(&seen, true);
+	join_green(t); /* its offload returned 0 */
+	CHECK_EQ(atomic_load(&done), 1);
+}
+
+GREEN_TEST(a_deadline_does_not_end_a_job_that_runs)
 {
 	struct green_deadline scope;
 
-	green_t t = start_green(offload_and_tell, (void *)(uintptr_t)30000);
-	WAIT_FOR(atomic_load(&running) == 1);
-	green_cancel(t);
-	join_green(t);
-	CHECK_EQ(atomic_load(&outcome), 0);
-	CHECK_EQ(atomic_load(&done), 1);
-	green_deadline_begin(&scope, GREEN_MS(5));
-	CHECK_EQ(green_offload(busy, (void *)(uintptr_t)20000, NULL), 0);
+	green_deadline_begin(&scope, GREEN_S(1));
+	int64_t until = green_now() + GREEN_S(1);
+	CHECK_EQ(green_offload(past_deadline, &until, NULL), 0);
 	CHECK_EQ(green_yield(), -ETIMEDOUT);
 	CHECK_EQ(green_offload(busy, NULL, NULL), -ETIMEDOUT);
 	CHECK(green_deadline_end(&scope));
-	CHECK_EQ(atomic_load(&done), 2);
+	CHECK_EQ(atomic_load(&done), 0);
 }
 
 static void *cancel_queued(void *unused)
@@ -208,7 +252,7 @@ static void *cancel_queued(void *unused)
 	struct green_deadline scope;
 
 	(void)unused;
-	green_t first = start_green(offload_busy, (void *)(uintptr_t)50000);
+	green_t first = start_green(offload_until_seen, NULL);
 	WAIT_FOR(atomic_load(&running) == 1);
 	green_t second = start_green(offload_and_tell, NULL);
 	await_parked(second);
@@ -218,6 +262,7 @@ static void *cancel_queued(void *unused)
 	green_deadline_begin(&scope, GREEN_MS(5));
 	CHECK_EQ(green_offload(busy, NULL, NULL), -ETIMEDOUT);
 	CHECK(green_deadline_end(&scope));
+	atomic_store(&seen, true);
 	join_green(first);
 	CHECK_EQ(atomic_load(&done), 1); /* the others never began */
 	WAIT_FOR(atomic_load(&rt.offloads) == 0);
