@@ -567,13 +567,13 @@ static inline struct gt *change_places(struct worker *w, struct gt *self)
 	return local_pop(&w->local);
 }
 
-void sched_yield_self(struct worker *w, struct gt *self)
+int sched_yield_self(struct worker *w)
 {
-	struct gt *next;
+	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed), *next;
 
 	if (unlikely(--w->tick == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE))) {
 		yield_slowly(w, self);
-		return;
+		return park_check(self);
 	}
 	if (likely(w->local.head && !w->run_next)) {
 		next = change_places(w, self);
@@ -586,9 +586,10 @@ void sched_yield_self(struct worker *w, struct gt *self)
 		next = pick_instead(w, self);
 	}
 	if (unlikely(next == self))
-		return;
+		return park_check(self);
 	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
 	set_running(w, next);
 	sched_jump(w, &self->sp, next, false);
 	sched_arrived(w); /* self does not migrate: it is on the same worker */
+	return park_check(self);
 }

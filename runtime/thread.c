@@ -139,14 +139,6 @@ int green_detach(green_t thread)
 
 /* ---- yield and sleep ------------------------------------------------------ */
 
-static inline int yield_plainly(struct worker *w)
-{
-	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
-
-	sched_yield_self(w, self);
-	return park_check(self);
-}
-
 static never_inline int yield_traced(struct worker *w, void *pc)
 {
 	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
@@ -176,7 +168,7 @@ int green_yield(void)
 		return yield_os_thread();
 	if (unlikely(trace_observed()))
 		return yield_traced(w, PARK_PC);
-	return yield_plainly(w);
+	return sched_yield_self(w);
 }
 
 int thread_sleep(int64_t duration_ns, void *pc)

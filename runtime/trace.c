@@ -406,12 +406,12 @@ never_inline void trace_yield(struct worker *w, struct gt *self, void *pc)
 
 	trace_enter(pc, PARK_YIELD, 0);
 	if (!trace_attached()) {
-		sched_yield_self(w, self);
+		sched_yield_self(w);
 		return;
 	}
 	SHOW_STACK(w, self, pc, PARK_YIELD);
 	uint64_t left = clock_leaving(w);
-	sched_yield_self(w, self);
+	sched_yield_self(w);
 	w = worker_self();
 	if (w == before && switches_of(w) == switches)
 		return; /* nobody else wanted to run */

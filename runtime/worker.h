@@ -179,8 +179,9 @@ uint64_t sched_spawned(void);
 /* As green_spawn(). thread may be NULL when detached. */
 int sched_spawn(const struct spawn *spawn, green_t *thread);
 
-/* Switches to whoever is next, if anybody, with the caller at the tail. */
-void sched_yield_self(struct worker *w, struct gt *self);
+/* Switches to whoever is next, if anybody, with the caller at the tail.  What
+ * park_check() says then. */
+int sched_yield_self(struct worker *w);
 
 /* Puts a thread whose registers are saved where it will run.  Any OS thread. */
 void sched_ready(struct gt *gt);
