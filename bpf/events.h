@@ -25,7 +25,10 @@ enum event_kind {
 #define EVENT_PC 16
 
 #define STACK_PAGE 4096u
-#define STACK_COPY_MAX (4 * STACK_PAGE)
+/* Pages are copied: the first and perhaps the last in part.  What is larger than so many
+ * whole ones goes on beyond the copy. */
+#define STACK_PAGES 4
+#define STACK_COPY_MAX ((STACK_PAGES + 1) * STACK_PAGE)
 
 struct event_stack {
 	__u32 kind;

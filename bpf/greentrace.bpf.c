@@ -179,7 +179,7 @@ int on_forbidden(struct pt_regs *ctx)
 	bpf_loop(e->size / 8, look_at_word, &s, 0);
 	if (s.found)
 		send_place(ctx, e, EVENT_FORBIDDEN, argument(ctx, 2), 0);
-	else if (e->size == STACK_COPY_MAX)
+	else if (e->size > STACK_PAGES * STACK_PAGE)
 		count(COUNT_CUT, 1);
 	return 0;
 }

@@ -122,7 +122,7 @@ static __always_inline __u32 copy_stack(char *to, __u64 sp, __u64 top)
 	__u32 at = 0;
 
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i <= STACK_PAGES; i++) {
 		__u64 left = top ? top - (sp + at) : STACK_PAGE;
 		__u64 n = STACK_PAGE - ((sp + at) & (STACK_PAGE - 1));
 		if (left < n)

@@ -11,6 +11,7 @@
  *	traced lazy       render() reads an attribute, which does I/O the first time
  *	traced eager      render() does not
  *	traced more       as eager, and one call more that may switch
+ *	traced deep       a call that may switch, below more stack than is searched
  *	traced hostile    names that are made to harm a terminal
  *	traced serve      switches until it reads a q; then says how often: "done COUNT"
  *
@@ -236,6 +237,22 @@ static void *more(void *arg)
 	return arg;
 }
 
+KEPT int deeper(int n)
+{
+	volatile char room[2000];
+
+	memset((char *)room, n, sizeof(room));
+	if (n == 0)
+		green_yield();
+	return n ? deeper(n - 1) + room[n] : room[0];
+}
+
+static void *deep(void *arg)
+{
+	render(deeper(15) < 0);
+	return arg;
+}
+
 /* ---- names ---------------------------------------------------------------------- */
 
 /* The test gives it such a name. */
@@ -298,8 +315,9 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void *(*fn)(void *);
-	} all[] = { { "count", count },     { "sort", sort },  { "block", block }, { "hog", hog },
-		    { "quiet", quiet },     { "lazy", lazy },  { "eager", eager }, { "more", more },
+	} all[] = { { "count", count },     { "sort", sort },   { "block", block },
+		    { "hog", hog },         { "quiet", quiet }, { "lazy", lazy },
+		    { "eager", eager },     { "more", more },   { "deep", deep },
 		    { "hostile", hostile }, { "serve", serve } };
 	void *result = NULL;
 

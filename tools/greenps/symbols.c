@@ -38,6 +38,7 @@ struct symbols {
 	char *copy;
 	uint64_t copy_low;
 	size_t copy_size;
+	bool copy_only; /* the thread has gone on: what else is in memory is of later */
 	Dwarf_Word registers[LAYOUT_REGISTERS];
 	bool has[LAYOUT_REGISTERS];
 	uint64_t pc;
@@ -124,7 +125,7 @@ static bool read_word(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *word, void *ar
 		memcpy(word, y->copy + (address - y->copy_low), sizeof(*word));
 		return true;
 	}
-	return asleep_read(y->s, address, word, sizeof(*word));
+	return !y->copy_only && asleep_read(y->s, address, word, sizeof(*word));
 }
 
 /* There is always the one that is being unwound. */
@@ -460,6 +461,8 @@ size_t stack_walk_copy(struct symbols *y, const uint64_t registers[LAYOUT_REGIST
 	y->copy_size = size;
 	y->frames = frames;
 	y->frames_count = 0;
+	y->copy_only = true;
 	dwfl_getthread_frames(y->dwfl, 1, keep_frame, y);
+	y->copy_only = false;
 	return y->frames_count;
 }

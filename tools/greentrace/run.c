@@ -129,7 +129,10 @@ static int finish(struct trace *t, bool ended)
 	if (!o->argv)
 		return status;
 	int child = wait_for(t->session.pid);
-	return has_contract(o) || status != EXIT_OK ? status : child;
+	if (status != EXIT_OK || child == EXIT_OK || !has_contract(o))
+		return status != EXIT_OK ? status : child;
+	complain("inconclusive: the command failed (exit status %d)", child);
+	return EXIT_INCONCLUSIVE;
 }
 
 int run(const struct options *o)
