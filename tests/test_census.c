@@ -113,11 +113,12 @@ TEST(after_scrubbing_too)
 
 static void *park_deep(void *sem)
 {
-	volatile char frame[20000];
+	char frame[20000];
 
-	frame[0] = 1;
+	__asm__ volatile("" : : "r"(frame) : "memory"); /* all of it is needed */
 	green_sem_wait(sem);
-	return frame[0] ? NULL : sem;
+	__asm__ volatile("" : : "r"(frame) : "memory");
+	return NULL;
 }
 
 static void *look_at_parked(void *unused)
