@@ -113,9 +113,11 @@ BPFTOOL ?= $(firstword $(shell for tool in bpftool /usr/sbin/bpftool \
 skeleton := $(B)/bpf/greentrace.skel.h
 skeleton_shipped := $(wildcard bpf/greentrace.skel.h)
 skeleton_tools := $(and $(BPFTOOL),$(shell $(CLANG) -print-targets 2>/dev/null | grep -w bpf))
-ifeq ($(and $(libdw_there),$(call header_there,bpf/libbpf.h),$(or $(skeleton_tools),$(skeleton_shipped))),)
+libbpf_there := $(shell printf '\043include <bpf/libbpf_version.h>\n\043if LIBBPF_MAJOR_VERSION < 1\n\043error\n\043endif\n' \
+	| $(CC) -E - >/dev/null 2>&1 && echo yes)
+ifeq ($(and $(libdw_there),$(libbpf_there),$(or $(skeleton_tools),$(skeleton_shipped))),)
 tool_dirs := $(filter-out tools/greentrace/,$(tool_dirs))
-left_out_bpf = @echo '  greentrace is left out: it needs elfutils, libbpf, bpftool and clang (Debian: apt install' \
+left_out_bpf = @echo '  greentrace is left out: it needs elfutils, libbpf 1.0, bpftool and clang (Debian: apt install' \
 	'libdw-dev libbpf-dev bpftool clang)'
 endif
 example_dirs := $(sort $(dir $(wildcard examples/*/*.c)))
