@@ -84,7 +84,11 @@ static void *park_for_ever(void *arg)
 
 static void *hang_green(void *arg)
 {
-	join_green(start_green(park_for_ever, arg));
+	green_t t = start_green(park_for_ever, arg);
+
+	await_parked(t);
+	test_limit(1); /* from now on, however long all that has taken */
+	join_green(t);
 	return NULL;
 }
 
@@ -100,7 +104,6 @@ static void bad_hang_green(void)
 	green_sem_t sem = GREEN_SEM_INIT(0);
 
 	start_os(keep_alive, NULL); /* or it would be a deadlock, and no hang */
-	test_limit(1);
 	run_green(hang_green, &sem);
 }
 
