@@ -21,6 +21,7 @@ static const char *const names[FEATURE_COUNT] = {
 	[FEATURE_USERFAULTFD] = "userfaultfd",
 	[FEATURE_USERFAULTFD_KERNEL] = "userfaultfd_kernel",
 	[FEATURE_UFFD_WP] = "uffd_wp",
+	[FEATURE_UFFD_MOVE] = "uffd_move",
 	[FEATURE_GUARD_INSTALL] = "guard_install",
 	[FEATURE_MPROTECT_GUARD] = "mprotect_guard",
 	[FEATURE_RWF_NOWAIT] = "rwf_nowait",

@@ -124,6 +124,7 @@ static int init_memory(void)
 			!feature_on(FEATURE_USERFAULTFD) || o->hibernate_after_ns == GREEN_FOREVER,
 		.no_userfaultfd_kernel = !feature_on(FEATURE_USERFAULTFD_KERNEL),
 		.no_write_protect = !feature_on(FEATURE_UFFD_WP),
+		.no_move = !feature_on(FEATURE_UFFD_MOVE),
 		.keep_fd = fd_private,
 		.drop_fd = fd_private_close,
 		.no_guard_install = !feature_on(FEATURE_GUARD_INSTALL),
@@ -147,6 +148,7 @@ static int init_memory(void)
 	feature_set(FEATURE_USERFAULTFD, stacks_rung() <= STACK_RUNG_USERFAULTFD);
 	feature_set(FEATURE_USERFAULTFD_KERNEL, stacks_rung() == STACK_RUNG_USERFAULTFD_KERNEL);
 	feature_set(FEATURE_UFFD_WP, stacks_can_hibernate());
+	feature_set(FEATURE_UFFD_MOVE, stacks_can_hibernate() && stacks_can_move());
 	feature_set(FEATURE_GUARD_INSTALL, stacks_rung() == STACK_RUNG_GUARD_INSTALL);
 	feature_set(FEATURE_MPROTECT_GUARD, stacks_rung() == STACK_RUNG_MPROTECT);
 	/* More than there are stacks for would wait for one another for ever. */

@@ -47,6 +47,7 @@ static enum uffd_mode open_uffd(const struct stacks_config *config)
 		.none = config->no_userfaultfd,
 		.no_kernel = config->no_userfaultfd_kernel,
 		.no_protect = config->no_write_protect || !CHECKER_ALLOWS_FAULTS,
+		.no_move = config->no_move,
 		.keep_fd = config->keep_fd,
 		.drop_fd = config->drop_fd,
 	};

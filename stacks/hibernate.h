@@ -43,6 +43,7 @@ struct stack_sleeper {
 	/* stacks_hibernate()'s own */
 	uint32_t slab;
 	unsigned model;
+	bool aside;
 };
 
 /* Where what hibernates lies, for readers from outside (runtime/descriptor.h). */

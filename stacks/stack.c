@@ -259,6 +259,11 @@ bool stacks_can_hibernate(void)
 	return guard_is_missing_page() && uffd_can_protect();
 }
 
+bool stacks_can_move(void)
+{
+	return guard_is_missing_page() && uffd_can_move();
+}
+
 size_t stacks_unguarded(void)
 {
 	return guard_missing();

@@ -76,6 +76,7 @@ struct stacks_config {
 	bool no_userfaultfd; /* imitate an older or stricter kernel */
 	bool no_userfaultfd_kernel;
 	bool no_write_protect;
+	bool no_move;
 	bool no_guard_install;
 	bool no_mprotect;
 	/* The userfaultfd is the owner's to keep: moves it, returns its new number;
@@ -195,6 +196,7 @@ enum stack_rung stacks_rung(void);
 const char *stacks_rung_name(void);
 const char *stacks_reason(void); /* why not a better one; "" */
 bool stacks_can_hibernate(void);
+bool stacks_can_move(void);    /* also those on which there may be what the kernel holds */
 size_t stacks_used(void);      /* acquired and not released, all classes */
 size_t stacks_unguarded(void); /* slots handed out so far that have no guard */
 size_t stacks_guard_size(void);

@@ -15,10 +15,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
+#endif
+#ifndef UFFDIO_MOVE /* Linux 6.8 */
+struct uffdio_move {
+	uint64_t dst, src, len, mode;
+	int64_t move;
+};
+#define UFFDIO_MOVE _IOWR(UFFDIO, 0x05, struct uffdio_move)
 #endif
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -28,7 +36,7 @@ static struct {
 	struct uffd_config config;
 	int fd;
 	enum uffd_mode mode;
-	bool can_protect;
+	bool can_protect, can_move;
 	_Atomic bool lost; /* the program has closed it: the keeper does the work */
 	size_t page;
 	char reason[128];
@@ -104,6 +112,17 @@ int uffd_protect(void *start, size_t size, bool on)
 	return (int)r;
 }
 
+int uffd_move(void *to, void *from, size_t size)
+{
+	struct uffdio_move m = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = size };
+	long r;
+
+	do
+		r = control(UFFDIO_MOVE, &m);
+	while (r == -EAGAIN);
+	return (int)r;
+}
+
 int uffd_wake(void *start, size_t size)
 {
 	struct uffdio_range range = { (uintptr_t)start, size };
@@ -149,6 +168,10 @@ static int try_out(void)
 		r = uffd_zero(pages, size);
 	if (r == 0 && uffd.can_protect)
 		uffd.can_protect = uffd_protect(pages, size, true) == 0;
+	if (r == 0 && !uffd.config.no_move)
+		uffd.can_move = sys3(SYS_madvise, pages, size, MADV_DONTNEED) == 0 &&
+		                uffd_copy(pages, uffd_zeros, uffd.page) == 0 &&
+		                uffd_move(pages + uffd.page, pages, uffd.page) == 0;
 	sys_unmap(pages, size);
 	return r;
 }
@@ -211,6 +234,7 @@ void uffd_close(void)
 	uffd.fd = -1;
 	uffd.mode = UFFD_NONE;
 	uffd.can_protect = false;
+	uffd.can_move = false;
 }
 
 bool uffd_reopen_in_child(void)
@@ -256,4 +280,9 @@ const char *uffd_reason(void)
 bool uffd_can_protect(void)
 {
 	return uffd.can_protect;
+}
+
+bool uffd_can_move(void)
+{
+	return uffd.can_move;
 }

@@ -26,9 +26,9 @@ extern char uffd_zeros[UFFD_PAGE_MAX]; /* never written */
 enum uffd_mode { UFFD_NONE, UFFD_USER, UFFD_KERNEL };
 
 struct uffd_config {
-	bool none, no_kernel, no_protect; /* imitate a kernel without */
-	int (*keep_fd)(int fd);           /* takes the new descriptor, returns its new number */
-	void (*drop_fd)(int fd);          /* closes what keep_fd returned */
+	bool none, no_kernel, no_protect, no_move; /* imitate a kernel without */
+	int (*keep_fd)(int fd);  /* takes the new descriptor, returns its new number */
+	void (*drop_fd)(int fd); /* closes what keep_fd returned */
 };
 
 /* Opens one and tries it out; UFFD_NONE: why not is uffd_reason(). */
@@ -36,6 +36,7 @@ enum uffd_mode uffd_open(const struct uffd_config *config);
 void uffd_close(void);
 const char *uffd_reason(void);
 bool uffd_can_protect(void);
+bool uffd_can_move(void);
 
 /* In a forked child, where the old one is the parent's: another one, in user
  * mode; false when there is none to be had. */
@@ -57,6 +58,7 @@ int uffd_register(void *start, size_t size);
 int uffd_copy(void *to, const void *from, size_t size); /* -EEXIST: something is there */
 int uffd_zero(void *start, size_t size);                /* fills what is missing */
 int uffd_protect(void *start, size_t size, bool on);    /* against writing */
+int uffd_move(void *to, void *from, size_t size);       /* -EBUSY: held.h */
 int uffd_wake(void *start, size_t size);                /* who waits there tries again */
 
 #endif

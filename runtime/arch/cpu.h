@@ -39,6 +39,14 @@ static inline void cpu_copy(void *to, const void *from, size_t size)
 #endif
 }
 
+/* Writes to a byte what is there, at once; likewise. */
+static inline void cpu_touch(void *at)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("lock; orb $0, %0" : "+m"(*(char *)at) : : "memory", "cc");
+#endif
+}
+
 #if defined(__SANITIZE_THREAD__)
 #define GREEN_TSAN 1
 #endif

@@ -6,8 +6,10 @@
  *   hands     OS threads and a green thread add to counters on the stacks
  *   calls     green_read, green_recvmsg, green_pread (of the page cache, and by
  *             O_DIRECT) write there, from green threads and OS threads
- *   plain     read(2) of an OS thread: right, or in user mode also EFAULT, and
- *             then nothing has been taken from the pipe
+ *   plain     read(2) of an OS thread, and pread(2) by O_DIRECT: right, or in user
+ *             mode also EFAULT, and then nothing has been taken from the pipe
+ *   ring      the same by an io_uring of the program's own: plain, by provided
+ *             buffers, and by fixed ones, which may also be refused in user mode
  *   wakers    wake the threads, which look at all that lies on their stacks
  *
  * In each mode of userfaultfd, for --seconds or until there were --count
@@ -22,12 +24,14 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <liburing.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #define HOSTS 4096u
-#define KINDS 5u       /* of kernel writes: each has a word on each stack */
+#define KINDS 8u       /* of kernel writes: each has a word on each stack */
+#define WRITERS 5u     /* of them by threads of their own */
 #define DIRECT 512u    /* bytes of an O_DIRECT transfer */
 #define DIRECT_EVERY 8 /* hosts that have room for one */
 #define WORDS 24u      /* that nobody writes to */
@@ -135,7 +139,7 @@ static void *add_green(void *seed)
 
 /* ---- the kernel ------------------------------------------------------------------ */
 
-enum kind { READ, RECVMSG, PREAD, OS_READ, PLAIN };
+enum kind { READ, RECVMSG, PREAD, OS_READ, PLAIN, RING, RING_FIXED, RING_PROVIDED };
 
 /* Has the value written where the last one must still be. */
 static void write_by(enum kind kind, unsigned i, uint64_t value, long (*call)(void *to, void *of),
@@ -182,15 +186,19 @@ static long call_pread(void *to, void *of)
 	return green_pread(*(int *)of, to, 8, 0);
 }
 
+static void touch(void *to)
+{
+	atomic_fetch_add_explicit(&refused, 1, memory_order_relaxed);
+	*(volatile char *)to = *(volatile char *)to;
+}
+
 static long call_plain(void *to, void *of)
 {
 	long n;
 
 	/* A pipe keeps what it could not deliver. */
-	while ((n = read(*(int *)of, to, 8)) < 0 && errno == EFAULT && !kernel_mode) {
-		atomic_fetch_add_explicit(&refused, 1, memory_order_relaxed);
-		*(volatile char *)to = *(volatile char *)to;
-	}
+	while ((n = read(*(int *)of, to, 8)) < 0 && errno == EFAULT && !kernel_mode)
+		touch(to);
 	return n;
 }
 
@@ -223,23 +231,142 @@ static void *keep_writing(void *arg)
 	return NULL;
 }
 
-/* A page of the file for each value, so that the disk writes each. */
-static void *keep_reading_directly(void *arg)
+/* A block of the file for each value, so that the disk writes each. */
+static void read_directly(int fd, unsigned i, struct rng *rng,
+                          ssize_t (*call)(int fd, void *to, size_t size, off_t at))
 {
-	int fd = *(int *)arg;
+	uint64_t block = rng_below(rng, 64);
+
+	CHECK_EQ(memcmp(room_of(i)->direct, &hosts[i].expected_direct, 8), 0);
+	CHECK_EQ(call(fd, room_of(i)->direct, DIRECT, (off_t)(block * DIRECT)), DIRECT);
+	hosts[i].expected_direct = block + 1;
+	atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+}
+
+static void *keep_reading_directly(void *fd)
+{
 	struct rng rng = rng_seed(99);
-	uint64_t blocks = 64;
+
+	while (!atomic_load_explicit(&stop, memory_order_relaxed))
+		read_directly(*(int *)fd,
+		              (unsigned)rng_below(&rng, HOSTS / DIRECT_EVERY / 2) * 2 *
+		                      DIRECT_EVERY,
+		              &rng, green_pread);
+	return NULL;
+}
+
+static ssize_t plain_pread(int fd, void *to, size_t size, off_t at)
+{
+	ssize_t n;
+
+	while ((n = pread(fd, to, size, at)) < 0 && errno == EFAULT && !kernel_mode)
+		touch(to);
+	return n;
+}
+
+/* The kernel may hold the page when its stack is swept. */
+static void *keep_reading_directly_plain(void *fd)
+{
+	struct rng rng = rng_seed(98);
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		unsigned i = (unsigned)rng_below(&rng, HOSTS / DIRECT_EVERY) * DIRECT_EVERY;
-		uint64_t block = rng_below(&rng, blocks);
-		CHECK_EQ(memcmp(room_of(i)->direct, &hosts[i].expected_direct, 8), 0);
-		CHECK_EQ(green_pread(fd, room_of(i)->direct, DIRECT, (off_t)(block * DIRECT)),
-		         DIRECT);
-		hosts[i].expected_direct = block + 1;
-		atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+		unsigned i = (unsigned)rng_below(&rng, HOSTS / DIRECT_EVERY / 2) * 2 + 1;
+		read_directly(*(int *)fd, i * DIRECT_EVERY, &rng, plain_pread);
 	}
 	return NULL;
+}
+
+/* ---- a ring ----------------------------------------------------------------------- */
+
+struct ring {
+	struct io_uring ring;
+	int ends[2];
+};
+
+static int submit_and_wait(struct ring *r)
+{
+	struct io_uring_cqe *cqe;
+
+	CHECK_EQ(io_uring_submit(&r->ring), 1);
+	CHECK_EQ(io_uring_wait_cqe(&r->ring, &cqe), 0);
+	int n = cqe->res;
+	io_uring_cqe_seen(&r->ring, cqe);
+	return n;
+}
+
+static long call_ring(void *to, void *of)
+{
+	struct ring *r = of;
+	int n;
+
+	do {
+		io_uring_prep_read(io_uring_get_sqe(&r->ring), r->ends[0], to, 8, 0);
+		n = submit_and_wait(r);
+		if (n == -EFAULT)
+			touch(to);
+	} while (n == -EFAULT && !kernel_mode);
+	return n;
+}
+
+static long call_provided(void *to, void *of)
+{
+	struct ring *r = of;
+	int n;
+
+	do {
+		/* What was not used stays provided. */
+		io_uring_prep_remove_buffers(io_uring_get_sqe(&r->ring), 1, 1);
+		submit_and_wait(r);
+		io_uring_prep_provide_buffers(io_uring_get_sqe(&r->ring), to, 8, 1, 1, 0);
+		CHECK_EQ(submit_and_wait(r), 0);
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
+		io_uring_prep_recv(sqe, r->ends[0], NULL, 8, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = 1;
+		n = submit_and_wait(r);
+		if (n == -EFAULT)
+			touch(to);
+	} while (n == -EFAULT && !kernel_mode);
+	return n;
+}
+
+/* Long enough for the sweeper to pass by while the kernel holds the page. */
+static long call_fixed(void *to, void *of)
+{
+	struct ring *r = of;
+	struct iovec buffer = { to, 8 };
+	int n;
+
+	while ((n = io_uring_register_buffers(&r->ring, &buffer, 1)) == -EFAULT && !kernel_mode)
+		touch(to);
+	CHECK_EQ(n, 0);
+	usleep(500);
+	io_uring_prep_read_fixed(io_uring_get_sqe(&r->ring), r->ends[0], to, 8, 0, 0);
+	n = submit_and_wait(r);
+	CHECK_EQ(io_uring_unregister_buffers(&r->ring), 0);
+	return n;
+}
+
+static void *keep_writing_by_ring(void *unused)
+{
+	static long (*const ways[])(void *to, void *of) = { call_ring, call_fixed, call_provided };
+	struct rng rng = rng_seed(66);
+	struct ring ring;
+
+	REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ring.ends), 0);
+	if (io_uring_queue_init(8, &ring.ring, 0) < 0) {
+		printf("no io_uring here\n");
+		return unused;
+	}
+	for (uint64_t value = 1; !atomic_load_explicit(&stop, memory_order_relaxed); value++) {
+		CHECK_EQ(write(ring.ends[1], &value, 8), 8);
+		write_by(RING + value % 3, (unsigned)rng_below(&rng, HOSTS), value, ways[value % 3],
+		         &ring);
+	}
+	io_uring_queue_exit(&ring.ring);
+	close(ring.ends[0]);
+	close(ring.ends[1]);
+	return unused;
 }
 
 /* A file that O_DIRECT reads; -1: nowhere here. */
@@ -316,27 +443,30 @@ static void new_writer(struct writer *w, int ends[2])
 
 static void *run(void *unused)
 {
-	static struct writer writers[KINDS] = { { READ, call_read, -1, -1, true },
-		                                { RECVMSG, call_recvmsg, -1, -1, true },
-		                                { PREAD, call_pread, -1, -1, true },
-		                                { OS_READ, call_read, -1, -1, false },
-		                                { PLAIN, call_plain, -1, -1, false } };
+	static struct writer writers[WRITERS] = { { READ, call_read, -1, -1, true },
+		                                  { RECVMSG, call_recvmsg, -1, -1, true },
+		                                  { PREAD, call_pread, -1, -1, true },
+		                                  { OS_READ, call_read, -1, -1, false },
+		                                  { PLAIN, call_plain, -1, -1, false } };
 	uint64_t before = stacks_hibernations();
 	int ends[2], file = memfd_create("stress_hibernate", MFD_CLOEXEC), direct = open_direct();
 	green_t green[5];
-	pthread_t os[4];
+	pthread_t os[5], os_direct = 0;
 
 	atomic_store(&stop, false);
 	start_hosts();
-	for (unsigned i = 0; i < KINDS; i++) {
+	for (unsigned i = 0; i < WRITERS; i++) {
 		REQUIRE_EQ(i == RECVMSG ? socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) : pipe(ends), 0);
 		new_writer(&writers[i], i == PREAD ? (int[]){ file, file } : ends);
 	}
 	for (unsigned i = 0; i < 3; i++)
 		green[i] = start_green(keep_writing, &writers[i]);
 	green[3] = start_green(add_green, (void *)3);
-	if (direct >= 0)
+	os[4] = start_os(keep_writing_by_ring, NULL);
+	if (direct >= 0) {
 		green[4] = start_green(keep_reading_directly, &direct);
+		os_direct = start_os(keep_reading_directly_plain, &direct);
+	}
 	for (unsigned i = 0; i < 2; i++) {
 		os[i] = start_os(keep_writing, &writers[3 + i]);
 		os[2 + i] = start_os(add, (void *)(uintptr_t)(i + 1));
@@ -347,8 +477,11 @@ static void *run(void *unused)
 		join_green(green[i]);
 		join_os(os[i]);
 	}
-	if (direct >= 0)
+	join_os(os[4]);
+	if (direct >= 0) {
 		join_green(green[4]);
+		join_os(os_direct);
+	}
 	end_hosts();
 	printf("%llu hibernations, %llu additions, %llu kernel writes, %llu refused\n",
 	       (unsigned long long)(stacks_hibernations() - before),
