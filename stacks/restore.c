@@ -61,8 +61,14 @@ static int restore(stack_id stack, struct slot_sleep *s, uint32_t word)
 	int r = uffd_zero(low, (size_t)(page - low));
 	if (r == 0)
 		r = uffd_copy(page, pages[at], PAGE);
+	/* In a forked child, somebody has touched it before it was watched, and got
+	 * zeroes. */
+	if (r == -EEXIST) {
+		cpu_copy(page + offset, pages[at] + offset, length);
+		r = 0;
+	}
 	give_page(at);
-	return r == -EEXIST ? 0 : r;
+	return r;
 }
 
 /* *word: HIBERNATED, as last seen.  1: done; 0: somebody else was faster. */
@@ -163,15 +169,26 @@ static void restore_plain(stack_id stack, struct slot_sleep *s, uint32_t word)
 	set_state(s, RESIDENT);
 }
 
+static bool is_present(char *page)
+{
+	unsigned char present = 0;
+
+	return sys3(SYS_mincore, page, PAGE, &present) == 0 && (present & 1);
+}
+
 static void slot_forked(stack_id stack, bool watched)
 {
 	struct slot_sleep *s = sleep_of(stack);
 	uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
 
-	/* One that was being restored has its page, or still its entry. */
-	if ((word & STATE_MASK) == RESTORING)
-		set_state(s, length_in(word) ? (word & ~STATE_MASK) | HIBERNATED : RESIDENT);
-	if (length_in(word) && !watched)
+	/* One that was being restored has its page, on which there may be newer bytes
+	 * already, or still its entry. */
+	if ((word & STATE_MASK) == RESTORING) {
+		bool there = length_in(word) == 0 || is_present(top_page(stack));
+		word = there ? RESIDENT : (word & ~STATE_MASK) | HIBERNATED;
+		set_state(s, word);
+	}
+	if ((word & STATE_MASK) == HIBERNATED && !watched)
 		restore_plain(stack, s, word);
 }
 
