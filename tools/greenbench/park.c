@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define THREADS 100000
+#define WARM_UP_MAX 100000     /* threads; pools and code are then as in any round */
 #define SETTLE_NS GREEN_MS(50) /* from the last thread's start until it is parked */
 #define BYTES_ACTIVE 6000.0    /* to judge whether memory suffices */
 #define BYTES_HIBERNATED 700.0
@@ -47,6 +48,7 @@ struct park {
 	green_sem_t sem, all_ended;
 	int64_t hibernate_ns; /* 0: never */
 	bool hibernates;      /* in this phase */
+	bool warm;            /* there was a round */
 	_Atomic bool stop;    /* those that are active */
 	_Atomic uint64_t next, started, woken, ended;
 };
@@ -281,6 +283,11 @@ static int phase(struct run *run, const struct names *names)
 	return 0;
 }
 
+static uint64_t at_most_warm_up(uint64_t threads)
+{
+	return park.warm || threads < WARM_UP_MAX ? threads : WARM_UP_MAX;
+}
+
 static int park_active(struct run *run)
 {
 	static const struct names names = {
@@ -294,7 +301,7 @@ static int park_active(struct run *run)
 	};
 
 	park.hibernates = false;
-	park.threads = park.threads_active;
+	park.threads = at_most_warm_up(park.threads_active);
 	return phase(run, &names);
 }
 
@@ -311,7 +318,7 @@ static int park_hibernated(struct run *run)
 	};
 
 	park.hibernates = true;
-	park.threads = park.threads_wanted;
+	park.threads = at_most_warm_up(park.threads_wanted);
 	return phase(run, &names);
 }
 
@@ -326,6 +333,7 @@ static int park_round(struct run *run, void *arg)
 	if (park.hibernate_ns && green_info(&info) == 0 && strstr(info.features, "+uffd_wp") &&
 	    park_hibernated(run))
 		return run->status;
+	park.warm = true;
 	result_measure(&run->result, "round_s", "s", (double)(green_now() - begin) / 1e9);
 	return 0;
 }
