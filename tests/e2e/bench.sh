@@ -66,7 +66,7 @@ test_usage() {
 		exit_of 2 'takes no value' yield --json=1 && exit_of 2 before --json yield &&
 		exit_of 2 duration yield --duration 0 && exit_of 2 'needs a value' yield --rounds ||
 		return 1
-	for name in yield spawn pingpong chan skynet park timer echo http scale all; do
+	for name in yield spawn pingpong chan skynet park grow timer echo http scale all; do
 		exit_of 0 Usage $name --help || return 1
 	done
 	exit_of 1 . http --url http://127.0.0.1:1/ --connections 1 --duration 0.1 --rounds 1
@@ -75,7 +75,7 @@ test_usage() {
 # Every benchmark takes the common options, and a round lasts as long as they say.
 test_common_options() {
 	local name took
-	for name in yield:ns spawn:ns pingpong:ns chan:ns skynet:ms park:bytes timer:ns \
+	for name in yield:ns spawn:ns pingpong:ns chan:ns skynet:ms park:bytes grow:ns timer:ns \
 		echo:requests/s http:requests/s; do
 		bench_json ${name%:*} ${name#*:} '' --engine auto --duration 0.1 --limit 50 --progress none ||
 			return 1
@@ -93,6 +93,7 @@ run_all() {
 	check chan bench_json chan ns '' --count 5000
 	check skynet bench_json skynet ms '' --threads 1000
 	check park bench_json park bytes '' --threads 1000
+	check grow bench_json grow ns 'ns_56k plain_ns_56k ratio_56k'
 	check timer bench_json timer ns '' --threads 100 --duration 0.2
 	check echo bench_json echo requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
 	check http bench_json http requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1

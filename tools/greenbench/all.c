@@ -26,6 +26,7 @@ static const char *const passes[][ARGUMENTS_MAX] = {
 	{ "skynet" },
 	{ "park", "--threads", "100k" },
 	{ "park", "--how", "read", "--threads", "10k" },
+	{ "grow", "--workers", "1" },
 	{ "timer", "--workers", "1", "--threads", "100k", "--duration", "0.5" },
 	{ "echo", "--workers", "1", "--connections", "64", "--duration", "0.5" },
 	{ "echo", "--workers", "1", "--connections", "1000", "--duration", "0.5" },
