@@ -38,7 +38,7 @@ static void *hold_room(void *unused)
 /* With so much on its stack that a block of a disk might be. */
 static void *hold_much(void *unused)
 {
-	char much[1024];
+	char much[512];
 
 	__asm__ volatile("" : : "r"(much) : "memory");
 	void *result = hold_room(unused);
