@@ -3,6 +3,7 @@
  * Sweeping chunk by chunk, in slices, by the monitor; and rousing.
  */
 #include "sweep.h"
+#include "arch/regs.h"
 #include "fatal.h"
 #include "hibernate.h"
 #include "park.h"
@@ -19,6 +20,9 @@
 #define PRESSURE_NS GREEN_S(1)   /* between looks at the kernel's figures */
 #define HURRY 64                 /* times earlier when memory is short */
 #define PAGE ((size_t)4096)
+
+/* Frames of others, as they are. */
+#define NO_ASAN __attribute__((no_sanitize("address"), noinline))
 
 static struct {
 	/* Where the present pass is, and its haste; the monitor's. */
@@ -177,6 +181,25 @@ static bool has_waited(const struct gt *gt, uint64_t word, const struct pass *pa
 	       pass->now - since >= patience / pass->hurry;
 }
 
+/* Bytes of a parked thread's stack above the frame of the public function that it
+ * waits in: what is below is handed to the kernel pinned.  All of them, where the
+ * frame pointers do not lead there. */
+NO_ASAN static size_t users_bytes(const struct gt *gt)
+{
+	uintptr_t sp = (uintptr_t)gt->sp, top = (uintptr_t)stack_top(gt->stack);
+	uintptr_t pc = (uintptr_t)atomic_load_explicit(&gt->wait_pc, memory_order_relaxed);
+	uintptr_t fp = *(const uintptr_t *)(sp + SWITCH_FRAME_FP);
+
+	for (uintptr_t below = sp; fp > below && fp <= top - 16 && fp % 8 == 0;) {
+		const uintptr_t *frame = (const uintptr_t *)fp;
+		if (frame[1] == pc)
+			return top - (fp + 16);
+		below = fp;
+		fp = frame[0];
+	}
+	return top - sp;
+}
+
 /* Steps 1 and 2 of sweep.h.  On success nobody runs on the stack, or will before
  * it has been roused. */
 static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct pass *pass)
@@ -196,8 +219,13 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct p
 	 * nothing is live that the kernel may write to. */
 	if (atomic_compare_exchange_strong_explicit(&gt->park, &word, word | PARK_ASLEEP,
 	                                            memory_order_acq_rel, memory_order_relaxed)) {
-		*s = (struct stack_sleeper){ .stack = stack, .sp = gt->sp, .alike = likeness(gt) };
-		if (stack_fits_slab(stack, gt->sp))
+		*s = (struct stack_sleeper){
+			.stack = stack,
+			.sp = gt->sp,
+			.users = users_bytes(gt),
+			.alike = likeness(gt),
+		};
+		if (stack_fits_slab(s))
 			return true;
 		stack_trim(stack, gt->sp, tag_of(gt, word));
 	}

@@ -14,8 +14,8 @@
  *     call empties the TLBs of all CPUs: 1 µs, 12 µs while peers are running.
  *   - VmPin in /proc/self/status counts what is held for long.  What is held for
  *     one transfer is not in it, but that is whole blocks of a disk.
- * So stacks on which such a block may lie are moved, and others only while the
- * process holds something for long.
+ * So stacks on which the program has room for such a block are moved, and others
+ * only while the process holds something for long.
  *
  * Not seen by either: transfers of less than a block (files of a FUSE server that
  * asks for direct I/O, NFS with O_DIRECT), process_vm_writev(2), /proc/PID/mem and

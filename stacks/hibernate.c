@@ -120,13 +120,18 @@ void stack_unlull(stack_id stack)
 	set_state(sleep_of(stack), RESIDENT);
 }
 
-bool stack_fits_slab(stack_id stack, const void *sp)
+static size_t length_of(const struct stack_sleeper *s)
 {
-	size_t length = (size_t)((char *)stack_top(stack) - (const char *)sp);
+	return (size_t)((char *)stack_top(s->stack) - (char *)s->sp);
+}
+
+bool stack_fits_slab(const struct stack_sleeper *s)
+{
+	size_t length = length_of(s);
 
 	/* Pinned: by itself before it parked, or by others until it was lulled. */
-	return length <= PACK_BYTES_MAX && length % 8 == 0 && !stack_is_pinned(stack) &&
-	       (length < HELD_BLOCK || uffd_can_move());
+	return length <= PACK_BYTES_MAX && length % 8 == 0 && !stack_is_pinned(s->stack) &&
+	       (s->users < HELD_BLOCK || uffd_can_move());
 }
 
 /* While it is resident, its place in the slab is the tag of the last trim: only
@@ -151,11 +156,6 @@ void stack_trim(stack_id stack, const void *sp, uint32_t tag)
 }
 
 /* ---- sweeping --------------------------------------------------------------- */
-
-static size_t length_of(const struct stack_sleeper *s)
-{
-	return (size_t)((char *)stack_top(s->stack) - (char *)s->sp);
-}
 
 /* SWEEPING: it is put away, but its pages are there still, or aside; HIBERNATED: they
  * are not. */
@@ -208,7 +208,7 @@ static bool put_away(struct stack_sleeper *s, bool maybe_held)
 	}
 	if (scrub_is_on())
 		memset(packed, 0, size);
-	return s->slab && ((!maybe_held && length_of(s) < HELD_BLOCK) || take_aside(s));
+	return s->slab && ((!maybe_held && s->users < HELD_BLOCK) || take_aside(s));
 }
 
 /* It stays as it was. */

@@ -39,6 +39,7 @@
 struct stack_sleeper {
 	stack_id stack; /* lulled */
 	void *sp;
+	size_t users;   /* bytes on it that are not this library's frames: held.h */
 	uint64_t alike; /* the same for stacks that are probably much alike */
 	/* stacks_hibernate()'s own */
 	uint32_t slab;
@@ -75,7 +76,7 @@ bool stack_is_hibernated(stack_id stack); /* at the moment */
 bool stack_lull(stack_id stack);
 void stack_unlull(stack_id stack);
 /* May this much of a lulled stack be hibernated?  Not when it is pinned. */
-bool stack_fits_slab(stack_id stack, const void *sp);
+bool stack_fits_slab(const struct stack_sleeper *s);
 
 /* Too much lies on it to be hibernated: only what is below sp goes, which nobody
  * needs.  Lulled; not twice for the same tag. */

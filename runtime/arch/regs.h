@@ -86,9 +86,10 @@ __attribute__((no_sanitize("address"))) static inline bool is_signal_frame(uintp
 #if defined(__x86_64__)
 #define SWITCH_FRAME_SIZE 64
 #define SWITCH_FRAME_PC 56
+#define SWITCH_FRAME_FP 48
 #define SWITCH_SP_NUMBER 7
 #define SWITCH_FRAME_REGISTERS(X) \
-	X(6, 48)                  \
+	X(6, SWITCH_FRAME_FP)     \
 	X(3, 40)                  \
 	X(12, 32)                 \
 	X(13, 24)                 \
