@@ -138,7 +138,8 @@ struct green_options {
 	 * thread goes on or somebody touches it ("userfaultfd" rungs only).  While
 	 * memory is short (/proc/pressure/memory, stack_bytes_max) a 64th of it is
 	 * enough.  0 or GREEN_FOREVER: never, and userfaultfd is not used.
-	 * GREEN_HIBERNATE_MS.
+	 * GREEN_HIBERNATE_MS.  What the kernel holds stays (buffers registered with
+	 * io_uring, O_DIRECT; before Linux 6.8 whatever might be).
 	 * The calls of green_io.h may be given memory on the stack of another
 	 * green thread.  On the rung "userfaultfd" a plain system call with such
 	 * a pointer may fail with EFAULT (write to the memory before), and no OS
