@@ -211,14 +211,25 @@ static bool put_away(struct stack_sleeper *s, bool maybe_held)
 	return s->slab && ((!maybe_held && s->users < HELD_BLOCK) || take_aside(s));
 }
 
+/* Nothing else can be there: whoever touches it waits. */
+static void put_back(struct stack_sleeper *s)
+{
+	char *page = top_page(s->stack), *place = slot_of(s->stack);
+
+	if (uffd_move(page, place, PAGE) == 0)
+		return;
+	while (uffd_copy(page, place, PAGE) == -ENOMEM)
+		sys0(SYS_sched_yield);
+	sys3(SYS_madvise, place, PAGE, MADV_DONTNEED);
+}
+
 /* It stays as it was. */
 static void give_up(struct stack_sleeper *s)
 {
 	struct arena *a = arena_of(s->stack);
 
-	/* Taken and not yet dropped: nothing else can be there. */
-	while (s->aside && uffd_move(top_page(s->stack), slot_of(s->stack), PAGE) == -ENOMEM)
-		sys0(SYS_sched_yield);
+	if (s->aside)
+		put_back(s);
 	uffd_protect(slot_of(s->stack), arena_stride(a), false);
 	if (s->slab) {
 		slab_give(s->slab);

@@ -145,3 +145,52 @@ TEST(a_stack_shared_with_a_child_can_be_taken)
 	CHECK_EQ(status_of(child), SIGKILL);
 	end();
 }
+
+static bool no_move_back;
+
+/* Nothing can be dropped; and perhaps only one page be moved. */
+static long refusing_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	static bool moved;
+
+	if (nr == SYS_madvise && c == MADV_DONTNEED && b > 4096)
+		return -EINVAL;
+	if (nr == SYS_ioctl && b == (long)_IOWR(UFFDIO, 0x05, char[40])) {
+		if (moved && no_move_back)
+			return -EBUSY;
+		moved = true;
+	}
+	return sys_raw(nr, a, b, c, d, e, f);
+}
+
+static void refused(bool cannot_move_back)
+{
+	begin();
+	CHECK_EQ(stack_rouse(stack), 0);
+	if (!stacks_can_move()) {
+		end();
+		SKIP("no UFFDIO_MOVE");
+	}
+	no_move_back = cannot_move_back;
+	struct stack_sleeper sleeper = { .stack = stack, .sp = live(), .users = 1024 };
+	CHECK(stack_lull(stack));
+	hibernate_lock();
+	sys.call = refusing_call;
+	stacks_hibernate(&sleeper, 1);
+	sys.call = sys_raw;
+	hibernate_unlock();
+	CHECK(!stack_is_hibernated(stack));
+	CHECK(is_intact());
+	live()[0] = 1;
+	end();
+}
+
+TEST(what_was_taken_aside_comes_back)
+{
+	refused(false);
+}
+
+TEST(what_was_taken_aside_comes_back_by_copying)
+{
+	refused(true);
+}
