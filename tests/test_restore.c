@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * What is found where a stack comes back: a page that is there already, from
- * before the watch began or newer than what was put away, loses nothing.
+ * before the watch began or newer than what was put away, loses nothing.  And while a
+ * page is aside: who looks from outside finds its bytes.
  */
 #include "stacks_fixture.h"
 
 #include "hibernate.h"
+#include "pack.h"
 #include "pages.h"
+#include "slab.h"
+#include "sleep.h"
 #include "uffd.h"
 
 #include <linux/userfaultfd.h>
@@ -134,7 +138,11 @@ TEST(a_stack_shared_with_a_child_can_be_taken)
 		pause();
 		_exit(0);
 	}
-	struct stack_sleeper sleeper = { .stack = stack, .sp = (char *)stack_top(stack) - 1024 };
+	struct stack_sleeper sleeper = {
+		.stack = stack,
+		.sp = (char *)stack_top(stack) - 1024,
+		.users = 1024,
+	};
 	CHECK(stack_lull(stack));
 	hibernate_lock();
 	stacks_hibernate(&sleeper, 1);
@@ -146,13 +154,11 @@ TEST(a_stack_shared_with_a_child_can_be_taken)
 	end();
 }
 
-static bool no_move_back;
+static bool no_move_back, moved;
 
 /* Nothing can be dropped; and perhaps only one page be moved. */
 static long refusing_call(long nr, long a, long b, long c, long d, long e, long f)
 {
-	static bool moved;
-
 	if (nr == SYS_madvise && c == MADV_DONTNEED && b > 4096)
 		return -EINVAL;
 	if (nr == SYS_ioctl && b == (long)_IOWR(UFFDIO, 0x05, char[40])) {
@@ -172,6 +178,7 @@ static void refused(bool cannot_move_back)
 		SKIP("no UFFDIO_MOVE");
 	}
 	no_move_back = cannot_move_back;
+	moved = false;
 	struct stack_sleeper sleeper = { .stack = stack, .sp = live(), .users = 1024 };
 	CHECK(stack_lull(stack));
 	hibernate_lock();
@@ -179,6 +186,7 @@ static void refused(bool cannot_move_back)
 	stacks_hibernate(&sleeper, 1);
 	sys.call = sys_raw;
 	hibernate_unlock();
+	CHECK(moved);
 	CHECK(!stack_is_hibernated(stack));
 	CHECK(is_intact());
 	live()[0] = 1;
@@ -193,4 +201,76 @@ TEST(what_was_taken_aside_comes_back)
 TEST(what_was_taken_aside_comes_back_by_copying)
 {
 	refused(true);
+}
+
+/* ---- while a page is aside -------------------------------------------------------- */
+
+static bool write_before; /* somebody who holds the page does, before it goes */
+static unsigned looks;
+
+static uint32_t word_now(void)
+{
+	return atomic_load(&sleep_of(stack)->word);
+}
+
+/* Whoever looks from outside, at the moment at which the page is not in its place. */
+static long looking_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	uint64_t found[WORDS];
+
+	if (nr != SYS_ioctl || b != (long)_IOWR(UFFDIO, 0x05, char[40]))
+		return sys_raw(nr, a, b, c, d, e, f);
+	sys.call = sys_raw;
+	if (write_before) {
+		uffd_protect(top_page(stack), UFFD_PAGE_MAX, false);
+		live()[0] = 77;
+	}
+	long r = sys_raw(nr, a, b, c, d, e, f);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(word_now() & STATE_MASK, SWEEPING);
+	REQUIRE_EQ(length_in(word_now()), sizeof(found));
+	unpack(found, sizeof(found), stack_top(stack), slab_at(sleep_of(stack)->slab),
+	       word_now() >> MODEL_SHIFT);
+	for (uint64_t i = 0; i < WORDS; i++)
+		CHECK_EQ(found[i], i + 1);
+	looks++;
+	return r;
+}
+
+static void look(bool write)
+{
+	begin();
+	CHECK_EQ(stack_rouse(stack), 0);
+	if (!stacks_can_move()) {
+		end();
+		SKIP("no UFFDIO_MOVE");
+	}
+	write_before = write;
+	looks = 0;
+	struct stack_sleeper sleeper = { .stack = stack, .sp = live(), .users = 1024 };
+	CHECK(stack_lull(stack));
+	hibernate_lock();
+	sys.call = looking_call;
+	stacks_hibernate(&sleeper, 1);
+	sys.call = sys_raw;
+	hibernate_unlock();
+	CHECK_EQ(looks, 1);
+}
+
+TEST(what_is_aside_is_found_in_the_slab)
+{
+	look(false);
+	CHECK(stack_is_hibernated(stack));
+	CHECK(is_intact());
+	end();
+}
+
+TEST(what_changed_before_it_was_aside_stays)
+{
+	look(true);
+	CHECK_EQ(word_now(), RESIDENT);
+	CHECK_EQ(live()[0], 77);
+	live()[0] = 1;
+	CHECK(is_intact());
+	end();
 }

@@ -66,9 +66,10 @@ static void *hold(void *arg)
 	return arg;
 }
 
+/* With room for a block of a disk: the page is moved, and what was packed compared. */
 static void *hold_and_park(void *arg)
 {
-	uint64_t frame[8];
+	uint64_t frame[80];
 
 	for (int i = 0; i < 8; i++)
 		put_secret(&frame[i]);
