@@ -163,9 +163,11 @@ int hibernate_touched(stack_id stack, void *page)
 static void restore_plain(stack_id stack, struct slot_sleep *s, uint32_t word)
 {
 	size_t length = length_in(word);
+	unsigned at = take_page();
 
-	unpack(pages[0], length, stack_top(stack), slab_at(s->slab), word >> MODEL_SHIFT);
-	cpu_copy((char *)stack_top(stack) - length, pages[0], length);
+	unpack(pages[at], length, stack_top(stack), slab_at(s->slab), word >> MODEL_SHIFT);
+	cpu_copy((char *)stack_top(stack) - length, pages[at], length);
+	give_page(at);
 	set_state(s, RESIDENT);
 }
 
@@ -196,7 +198,10 @@ void hibernate_forked(bool watched)
 {
 	if (!atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
 		return;
-	atomic_store_explicit(&pages_taken, 0, memory_order_relaxed);
+	/* Of threads that are not here. */
+	for (unsigned i = 0; i < PAGES_KEPT; i++)
+		if (atomic_load_explicit(&pages_taken, memory_order_relaxed) >> i & 1)
+			give_page(i);
 	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
 		uint32_t chunks = stack_chunks(class);
 		for (uint32_t slot = 0; chunks && slot < chunks * stack_chunk_slots(class); slot++)
