@@ -231,6 +231,8 @@ static void give_up(struct stack_sleeper *s)
 	if (s->aside)
 		put_back(s);
 	uffd_protect(slot_of(s->stack), arena_stride(a), false);
+	/* Readers from outside go by the word: no length before the entry is another's. */
+	set_state(sleep_of(s->stack), SWEEPING);
 	if (s->slab) {
 		slab_give(s->slab);
 		pack_forget(s->model);

@@ -88,6 +88,8 @@ static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
 		set_state(s, before);
 		return r;
 	}
+	/* Nobody, also in a forked child, looks for its entry from here on. */
+	set_state(s, RESTORING);
 	slab_give(entry);
 	pack_forget(before >> MODEL_SHIFT);
 	atomic_fetch_sub_explicit(&hibernation.count, 1, memory_order_relaxed);
