@@ -30,7 +30,7 @@
 #endif
 /* May a touch of a stack be a fault that the process itself sees to?  The thread
  * sanitizer makes atomic accesses while it holds a lock of its own, which the
- * one who sees to it would wait for. */
+ * one who sees to it would wait for: no userfaultfd. */
 #if defined(GREEN_TSAN)
 #define CHECKER_ALLOWS_FAULTS false
 #else

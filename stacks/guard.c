@@ -44,9 +44,9 @@ static enum stack_rung older_rung(const struct stacks_config *config, size_t siz
 static enum uffd_mode open_uffd(const struct stacks_config *config)
 {
 	struct uffd_config want = {
-		.none = config->no_userfaultfd,
+		.none = config->no_userfaultfd || !CHECKER_ALLOWS_FAULTS,
 		.no_kernel = config->no_userfaultfd_kernel,
-		.no_protect = config->no_write_protect || !CHECKER_ALLOWS_FAULTS,
+		.no_protect = config->no_write_protect,
 		.no_move = config->no_move,
 		.keep_fd = config->keep_fd,
 		.drop_fd = config->drop_fd,
