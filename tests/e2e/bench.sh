@@ -98,7 +98,7 @@ run_all() {
 	check echo bench_json echo requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
 	check http bench_json http requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
 	check server_measured test_server_measured
-	check scale bench_json "scale skynet" efficiency "" --threads 1000
+	check scale bench_json "scale skynet" efficiency 'limit_speedup of_limit' --threads 1000
 }
 
 "${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -113,8 +114,22 @@ const char *child_self(void)
 	return path;
 }
 
-static void run_captured(char *const *argv, int out)
+static void pin(int cpu)
 {
+	cpu_set_t *set = CPU_ALLOC((size_t)cpu + 1);
+	size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
+	if (!set)
+		return;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S((size_t)cpu, size, set);
+	sched_setaffinity(0, size, set);
+	CPU_FREE(set);
+}
+
+static void run_captured(char *const *argv, int out, int cpu)
+{
+	if (cpu >= 0)
+		pin(cpu);
 	dup2(out, STDOUT_FILENO);
 	signal(SIGPIPE, SIG_DFL);
 	execvp(argv[0], argv);
@@ -122,27 +137,40 @@ static void run_captured(char *const *argv, int out)
 	_exit(127);
 }
 
-int child_capture(char *const *argv, char **output)
+int child_start(struct child *child, char *const *argv, int cpu)
 {
 	int pipe_fds[2];
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return 127;
-	pid_t pid = child_fork();
-	if (pid == 0)
-		run_captured(argv, pipe_fds[1]);
+		return -errno;
+	child->pid = child_fork();
+	if (child->pid == 0)
+		run_captured(argv, pipe_fds[1], cpu);
 	close(pipe_fds[1]);
+	if (child->pid < 0)
+		close(pipe_fds[0]);
+	else
+		child->from = pipe_fds[0];
+	return child->pid < 0 ? (int)child->pid : 0;
+}
+
+int child_finish(struct child *child, char **output)
+{
 	size_t size = 0;
-	FILE *text = open_memstream(output, &size), *from = fdopen(pipe_fds[0], "r");
+	FILE *text = open_memstream(output, &size), *from = fdopen(child->from, "r");
 	for (int c; text && from && (c = fgetc(from)) != EOF;)
 		fputc(c, text);
 	if (text)
 		fclose(text);
 	if (from)
 		fclose(from);
-	if (pid < 0)
-		return 127;
-	int status = child_wait(pid, 10);
+	int status = child_wait(child->pid, 10);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int child_capture(char *const *argv, char **output)
+{
+	struct child child;
+	return child_start(&child, argv, -1) < 0 ? 127 : child_finish(&child, output);
 }
 
 int64_t child_cpu_ns(pid_t pid)

@@ -34,6 +34,15 @@ const char *child_self(void);
  * *output is what it wrote to standard output, to be freed. */
 int child_capture(char *const *argv, char **output);
 
+/* The same in two steps, for several at once.  child_start(): on that CPU alone, or
+ * on any (-1); 0 or -errno.  child_finish() is due once after success. */
+struct child {
+	pid_t pid;
+	int from; /* its standard output */
+};
+int child_start(struct child *child, char *const *argv, int cpu);
+int child_finish(struct child *child, char **output);
+
 /* CPU time of a process so far, exact, with all its threads; -1: unknown. */
 int64_t child_cpu_ns(pid_t pid);
 
