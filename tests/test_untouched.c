@@ -109,8 +109,10 @@ static void sleep_once(void)
 {
 	uint64_t before = stacks_hibernations();
 
-	while (hibernate_is_ready() && stacks_hibernations() - before < 2)
-		green_sleep(GREEN_MS(1));
+	/* Longer each time: GREEN_HIBERNATE_MS may ask for any patience. */
+	for (int64_t ns = GREEN_MS(1); hibernate_is_ready() && stacks_hibernations() - before < 2;
+	     ns *= 2)
+		green_sleep(ns);
 }
 
 static void *at_every_depth(void *deed)
