@@ -128,9 +128,10 @@ static const struct {
 	{ "frame", overflow_by_frame },         { "libc", overflow_in_libc },
 	{ "buffers", overflow_by_buffers },     { "calls", overflow_among_calls },
 };
-/* The last of them not under the thread sanitizer: what meets the guard there is its
- * code, called by the runtime, which looks as if the thread had called it. */
-#if defined(GREEN_TSAN)
+/* The last of them not under sanitizers: what meets the guard there may be their code,
+ * called by the runtime in the middle of a switch, which looks as if the thread had
+ * called it. */
+#if defined(GREEN_ASAN) || defined(GREEN_TSAN)
 #define OVERFLOWS_IN_RUNTIME 0
 #else
 #define OVERFLOWS_IN_RUNTIME 1
