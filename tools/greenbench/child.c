@@ -140,6 +140,7 @@ static void run_captured(char *const *argv, int out, int cpu)
 int child_start(struct child *child, char *const *argv, int cpu)
 {
 	int pipe_fds[2];
+	*child = (struct child){ .pid = -1, .from = -1 };
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return -errno;
 	child->pid = child_fork();
