@@ -20,9 +20,6 @@
 #define DEADLOCK_LINES 100 /* of a million threads that all wait */
 #define PLACES 32          /* code addresses whose text is kept */
 
-/* Not instrumented: see above. */
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-
 struct place { /* of code: few places spawn most threads */
 	void *address;
 	bool is_function;

@@ -14,9 +14,6 @@
 #define BLOCK 64 /* records copied at once */
 #define LINES 16 /* in reports about something else */
 
-/* Not instrumented: the owner writes meanwhile. */
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-
 struct writer {
 	struct report *out;
 	struct symbols *symbols;

@@ -3,6 +3,7 @@
  * Frames of a stack whose owner may be running.
  */
 #include "frames.h"
+#include "arch/cpu.h"
 #include "arch/sys.h"
 
 #include <stdbool.h>
@@ -10,17 +11,13 @@
 
 #define SEARCH_BYTES ((uintptr_t)4096)
 
-/* A frame pointer of code without frame pointers may be any address, and the owner
- * writes meanwhile. */
-#define RACY __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline))
-
 static bool is_inside(const struct bounds *b, uintptr_t address)
 {
 	return address >= b->bottom && address <= b->top - 2 * sizeof(uintptr_t) &&
 	       address % sizeof(uintptr_t) == 0;
 }
 
-RACY uintptr_t frames_up(const struct bounds *b, uintptr_t *fp)
+RACY NO_ASAN uintptr_t frames_up(const struct bounds *b, uintptr_t *fp)
 {
 	const volatile uintptr_t *frame = (const uintptr_t *)*fp;
 
@@ -58,7 +55,7 @@ static bool is_after_call(uintptr_t address)
 	       regs_end_with_call(code);
 }
 
-RACY static uintptr_t word_at(uintptr_t address)
+RACY NO_ASAN static uintptr_t word_at(uintptr_t address)
 {
 	return *(const volatile uintptr_t *)address;
 }

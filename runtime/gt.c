@@ -4,6 +4,7 @@
  */
 #include "gt.h"
 #include "arch/compat.h"
+#include "arch/cpu.h"
 #include "arch/sys.h"
 #include "spin.h"
 #include "symbol.h"
@@ -23,7 +24,6 @@
 #define PLOTS_SCARCE 64 /* with room for fewer, a worker gets one magazine */
 
 /* What reports read may be changing: they get one value or the other. */
-#define RACY __attribute__((no_sanitize("thread"), noinline))
 
 struct gt *gt_table;
 _Atomic uint32_t gt_table_high;

@@ -27,11 +27,6 @@
 #define OVERFLOW_FRAMES_MAX 100000
 #define RUNTIME_FRAMES_MAX 100
 
-/* A frame pointer of code without frame pointers may be any address. */
-#define NO_ASAN __attribute__((no_sanitize("address"), noinline))
-/* Other threads' descriptors change meanwhile. */
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-
 enum overflow_kind {
 	NO_OVERFLOW,
 	FRAME,        /* call after call */

@@ -47,7 +47,7 @@ static struct {
 } question;
 
 /* Its owner writes it when the thread starts and ends. */
-__attribute__((no_sanitize("thread"), noinline)) static struct bounds bounds_of(const struct gt *gt)
+RACY static struct bounds bounds_of(const struct gt *gt)
 {
 	stack_id stack = *(const volatile stack_id *)&gt->stack;
 

@@ -21,9 +21,6 @@
 #define HURRY 64                 /* times earlier when memory is short */
 #define PAGE ((size_t)4096)
 
-/* Frames of others, as they are. */
-#define NO_ASAN __attribute__((no_sanitize("address"), noinline))
-
 static struct {
 	/* Where the present pass is, and its haste; the monitor's. */
 	unsigned arena;

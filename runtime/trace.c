@@ -240,11 +240,6 @@ int64_t trace_sleep(struct worker *w, int64_t limit)
 
 /* ---- records -------------------------------------------------------------------- */
 
-static uint64_t handle_of(const struct gt *gt)
-{
-	return gt_handle(gt);
-}
-
 static uint32_t saturate(uint64_t n)
 {
 	return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
@@ -252,7 +247,7 @@ static uint32_t saturate(uint64_t n)
 
 /* In registers, all of it: a struct in memory costs three nanoseconds here. */
 #define RECORD(w, self, site, why, flags, now, away, ready, waker) \
-	write_record(w, handle_of(self), (uintptr_t)(site), why, flags, now, away, ready, waker)
+	write_record(w, gt_handle(self), (uintptr_t)(site), why, flags, now, away, ready, waker)
 
 static inline __attribute__((always_inline)) void
 write_record(struct worker *w, uint64_t thread, uint64_t site, unsigned why, unsigned flags,
@@ -317,7 +312,7 @@ static never_inline void show_stack(struct worker *w, const struct gt *self, voi
 	uint64_t key = (uint64_t)(uintptr_t)site << 8 | (uint64_t)why;
 
 	if (is_news(&w->trace, key))
-		probe_stack(handle_of(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
+		probe_stack(gt_handle(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
 		            (uintptr_t)(frame + 2 * sizeof(void *)),
 		            (uintptr_t)stack_top(self->stack));
 }
@@ -438,7 +433,7 @@ void trace_entered(void *pc, enum park_why why, uint64_t object)
 	if (!self)
 		return;
 	if (trace_wants_hot(enter))
-		probe_enter(handle_of(self), pc, (uint64_t)why, object);
+		probe_enter(gt_handle(self), pc, (uint64_t)why, object);
 	noswitch_entered(self, pc, why);
 }
 

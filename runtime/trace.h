@@ -38,7 +38,7 @@ struct trace_worker {
 	uint64_t clock;         /* the last reading, */
 	uint64_t clock_at;      /* made when worker.switches was this */
 	_Atomic uint64_t every; /* switches until the next one; trace_hurry() */
-	uint64_t *seen;         /* sites whose stack was shown (TRACE_SEEN of them) */
+	uint64_t *seen;         /* sites whose stack was shown */
 	int64_t flushed_ns;
 	uint32_t stacks; /* until the next stack of a known site */
 	bool stacks_on;  /* seen is of those who are attached now */

@@ -2,6 +2,7 @@
  *
  * How deep a stack has been used.
  */
+#include "arch/cpu.h"
 #include "arch/sys.h"
 #include "arena.h"
 #include "guard.h"
@@ -27,7 +28,7 @@ static char *lowest_page(struct arena *a, uint32_t slot)
 }
 
 /* Frames of others are read, whatever the checkers think of them. */
-__attribute__((no_sanitize("address", "thread"))) size_t stack_depth(stack_id stack)
+RACY NO_ASAN size_t stack_depth(stack_id stack)
 {
 	const volatile uint64_t *word =
 		(const volatile uint64_t *)lowest_page(&arenas[stack_class_of(stack)],

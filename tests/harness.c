@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -337,6 +338,35 @@ int run_green_with(const struct green_options *options, green_fn fn, void *arg, 
 	r = green_run(fn, arg, result);
 	CHECK_EQ(green_fini(), 0);
 	return r;
+}
+
+int run_to_death(const struct green_options *options, green_fn fn)
+{
+	struct rlimit no_core = { 0, 0 };
+	int status = 0;
+
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &no_core);
+		run_green_with(options, fn, NULL, NULL);
+		_exit(0);
+	}
+	REQUIRE_EQ(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+unsigned count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned lines = 0;
+	int c;
+
+	REQUIRE(maps != NULL);
+	while ((c = getc(maps)) != EOF)
+		lines += c == '\n';
+	fclose(maps);
+	return lines;
 }
 
 void skip_without_guards(void)

@@ -132,6 +132,12 @@ int run_green_with(const struct green_options *options, green_fn fn, void *arg, 
 /* Skips the test where GREEN_FEATURES forbids all guards. */
 void skip_without_guards(void);
 
+/* A run in a process of its own, which is to die of it: the status of waitpid(2). */
+int run_to_death(const struct green_options *options, green_fn fn);
+
+/* Of this process, now. */
+unsigned count_mappings(void);
+
 /* Must succeed. */
 green_t start_green(green_fn fn, void *arg);
 green_t start_migratable(green_fn fn, void *arg);

@@ -8,7 +8,6 @@
 #include "worker.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 static const struct green_options recording = { .workers = 1, .flight_records = 1024 };
@@ -166,17 +165,8 @@ static void *crashes(void *arg)
 
 static const char *last_words(void)
 {
-	int status;
-
 	capture_begin();
-	pid_t pid = fork();
-	if (pid == 0) {
-		struct rlimit no_core = { 0, 0 };
-		setrlimit(RLIMIT_CORE, &no_core);
-		run_green_with(&recording, crashes, NULL, NULL);
-		_exit(0);
-	}
-	REQUIRE_EQ(waitpid(pid, &status, 0), pid);
+	int status = run_to_death(&recording, crashes);
 	CHECK(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
 	return capture_end();
 }

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -311,17 +310,9 @@ static void *dies(void *arg)
 TEST(abort_ends_the_process_and_says_why)
 {
 	static const struct green_options options = { .noswitch = GREEN_NOSWITCH_ABORT };
-	int status;
 
 	capture_begin();
-	pid_t pid = fork();
-	if (pid == 0) {
-		struct rlimit no_core = { 0, 0 };
-		setrlimit(RLIMIT_CORE, &no_core);
-		run_green_with(&options, dies, NULL, NULL);
-		_exit(0);
-	}
-	REQUIRE_EQ(waitpid(pid, &status, 0), pid);
+	int status = run_to_death(&options, dies);
 	const char *text = capture_end();
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 	CHECK_HAS(text, "at switches_here+");

@@ -10,7 +10,6 @@
 
 #include <fenv.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -350,24 +349,6 @@ static void *in_handler(void *unused)
 	return unused;
 }
 
-static void die(green_fn fn, const struct green_options *options)
-{
-	struct rlimit no_core = { 0, 0 };
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		setrlimit(RLIMIT_CORE, &no_core);
-		signal(SIGSEGV, SIG_DFL);
-		signal(SIGBUS, SIG_DFL);
-		run_green_with(options, fn, NULL, NULL);
-		_exit(99);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	if (!CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV))
-		fprintf(stderr, "status %x\n", (unsigned)status);
-}
-
 TEST(in_a_signal_handler_it_kills)
 {
 	skip_without_guards();
@@ -375,6 +356,7 @@ TEST(in_a_signal_handler_it_kills)
 	SKIP("the sanitizer calls handlers when it likes");
 #endif
 	reports_begin();
-	die(in_handler, &options_end);
+	int status = run_to_death(&options_end, in_handler);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 	CHECK_HAS(reports_end(), "it was in a signal handler");
 }

@@ -100,19 +100,6 @@ static unsigned count_files(void)
 	return n;
 }
 
-static unsigned count_mappings(void)
-{
-	FILE *f = fopen("/proc/self/maps", "re");
-	unsigned lines = 0;
-	int c;
-
-	REQUIRE(f != NULL);
-	while ((c = getc(f)) != EOF)
-		lines += c == '\n';
-	fclose(f);
-	return lines;
-}
-
 /* Again and again: nothing piles up. */
 TEST(many_lives)
 {

@@ -275,18 +275,6 @@ TEST(arenas_fit_a_real_limit)
 
 /* ---- many, and at once ------------------------------------------------------- */
 
-static unsigned count_mappings(void)
-{
-	char line[512];
-	unsigned count = 0;
-	FILE *maps = fopen("/proc/self/maps", "r");
-
-	while (fgets(line, sizeof(line), maps))
-		count++;
-	fclose(maps);
-	return count;
-}
-
 TEST(any_number_of_stacks_is_two_mappings)
 {
 	enum { COUNT = 50000 };

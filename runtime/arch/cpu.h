@@ -62,4 +62,10 @@ static inline void cpu_touch(void *at)
 #endif
 #endif
 
+/* Functions that the sanitizers shall not look at: readers of what its owner writes
+ * meanwhile, for reports; readers of frames that are not theirs, where a frame pointer
+ * of code without frame pointers may be any address. */
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+#define NO_ASAN __attribute__((no_sanitize("address"), noinline))
+
 #endif

@@ -56,6 +56,14 @@ end_children() {
 	for pid in "${!children[@]}"; do kill -9 "$pid" 2>/dev/null; done
 }
 
+# compile NAME SOURCE FLAG...: a program of that name in $temp; with the static library
+# by the flags in archive.
+archive=("$build/libgreen.a" -l:liburing.a -lm)
+compile() {
+	"${CC:-cc}" -O1 -g -fno-omit-frame-pointer -I "$build/include" -o "$temp/$1" "${@:2}" \
+		-pthread 2>"$temp/cc" || { cat "$temp/cc"; exit 1; }
+}
+
 # equal WHAT EXPECTED FOUND
 equal() {
 	[ "$2" = "$3" ] && return

@@ -345,14 +345,7 @@ test_json() {
 
 # ---- all of them -----------------------------------------------------------------------
 
-# make_traced NAME FLAGS...
-make_traced() {
-	local name=$1
-	shift
-	"${CC:-cc}" -O1 -g -fno-omit-frame-pointer -I "$build/include" -o "$temp/$name" \
-		tests/e2e/traced.c "$@" -pthread 2>"$temp/cc" || { cat "$temp/cc"; exit 1; }
-}
-archive=("$build/libgreen.a" -l:liburing.a -lm)
+make_traced() { compile "$1" tests/e2e/traced.c "${@:2}"; }
 make_traced traced "${archive[@]}"
 objcopy --redefine-sym evil_function=$'evil\e[31m</script>' "$temp/traced" || exit 1
 make_traced no_pie -no-pie "${archive[@]}"

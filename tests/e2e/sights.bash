@@ -207,14 +207,7 @@ gdb_shows() {
 	! grep -E 'Backtrace stopped|Traceback|Python Exception' "$temp/gdb"
 }
 
-# make_sights NAME FLAGS...
-make_sights() {
-	local name=$1
-	shift
-	"${CC:-cc}" -O1 -g -fno-omit-frame-pointer -I "$build/include" -o "$temp/$name" \
-		tests/e2e/sights.c "$@" -pthread 2>"$temp/cc" || { cat "$temp/cc"; exit 1; }
-}
+make_sights() { compile "$1" tests/e2e/sights.c "${@:2}"; }
 
-archive=("$build/libgreen.a" -l:liburing.a -lm)
 make_sights sights "${archive[@]}"
 "${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1

@@ -83,19 +83,7 @@ static void *among_neighbours(void *unused)
 	return unused;
 }
 
-/* As few mappings at the end as at the beginning. */
-static unsigned count_mappings(void)
-{
-	char line[512];
-	unsigned lines = 0;
-	FILE *maps = fopen("/proc/self/maps", "re");
-
-	while (fgets(line, sizeof(line), maps))
-		lines++;
-	fclose(maps);
-	return lines;
-}
-
+/* As few at the end as at the beginning. */
 static unsigned mappings;
 
 static void *measure(void *unused)
