@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * greenrun: runs an unmodified threaded program on green threads.
+ */
+#include "greenrun.h"
+#include "options.h"
+#include "preload.h"
+#include "program.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#define HWCAP2_FSGSBASE 2u /* bit of AT_HWCAP2 on x86-64 */
+
+int problem(int status, const char *format, ...)
+{
+	va_list arguments;
+
+	fflush(stdout);
+	fputs("greenrun: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	return status;
+}
+
+/* Each green thread has a TLS block of its own: user space must be able to switch it. */
+static int check_machine(void)
+{
+	if (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
+		return 0;
+	return problem(EXIT_PROBLEM, "this machine does not let programs set the FS base: greenrun "
+	                             "needs Linux 5.9 and a CPU with FSGSBASE");
+}
+
+static int set_text(const char *name, const char *value)
+{
+	return value ? setenv(name, value, 1) : 0;
+}
+
+static int set_number(const char *name, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return value ? setenv(name, text, 1) : 0;
+}
+
+/* A report goes where it was asked for, wherever the program goes. */
+static int set_report(const char *report)
+{
+	char *folder, *path;
+	int r;
+
+	if (!report || strcmp(report, "-") == 0 || *report == '/')
+		return set_text("GREEN_REPORT", report);
+	if (!(folder = getcwd(NULL, 0)))
+		return -1;
+	r = asprintf(&path, "%s/%s", folder, report);
+	free(folder);
+	if (r < 0)
+		return -1;
+	r = setenv("GREEN_REPORT", path, 1);
+	free(path);
+	return r;
+}
+
+/* What the library reads at start; green.7 and greenrun.1 name the variables. */
+static int set_environment(const struct options *o)
+{
+	if (set_number("GREEN_WORKERS", o->serial ? 1 : o->workers) ||
+	    set_text("GREEN_ENGINE", o->engine) || set_text("GREEN_INTERCEPT", o->intercept) ||
+	    set_number("GREEN_THREAD_STACK", o->stack_size) ||
+	    set_text("GREEN_SERIAL", o->serial ? "1" : NULL) ||
+	    set_text("GREEN_PREEMPT", o->serial || o->no_preempt ? "0" : NULL) ||
+	    set_number("GREEN_AUDIT_MS", o->audit_ms) || set_report(o->report))
+		return problem(EXIT_PROBLEM, "no memory for the environment");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	char path[PATH_MAX];
+	int status = options_parse(&o, argc, argv);
+
+	if (status || !o.program)
+		return status;
+	if ((status = program_find(o.program[0], path)))
+		return status;
+	if (!o.intercept || strcmp(o.intercept, "off") != 0) {
+		if ((status = check_machine()) || (status = program_check(path)) ||
+		    (status = preload_set()))
+			return status;
+	}
+	if ((status = set_environment(&o)))
+		return status;
+	execvp(o.program[0], o.program);
+	return problem(errno == ENOENT ? EXIT_ABSENT : EXIT_REFUSED, "%s: %s", path,
+	               strerror(errno));
+}
