@@ -34,6 +34,9 @@ enum {
 	GT_PINNED = 1u << 4,     /* never-run, but only its worker may start it */
 	GT_SYSTEM = 1u << 5,     /* the runtime's own; not counted as work */
 	GT_OVERFLOWED = 1u << 6, /* ended because it had run out of its stack */
+	GT_SIGNALLED = 1u << 7,  /* under interception: has signals to look at */
+
+	GT_LOOK = GT_CANCELLED | GT_SIGNALLED, /* what ends a wait that is not shielded */
 };
 
 enum {

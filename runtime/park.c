@@ -42,6 +42,8 @@ int park_error(enum wake_reason reason)
 		return -EPIPE;
 	case WAKE_NOMEM:
 		return -ENOMEM;
+	case WAKE_SIGNAL:
+		return -ERESTART;
 	default:
 		return 0;
 	}
@@ -65,6 +67,8 @@ int park_check_slow(struct gt *self)
 		remember_cancel(self);
 		return -ECANCELED;
 	}
+	if (gt_has(self, GT_SIGNALLED) && !shielded(self))
+		return -ERESTART;
 	if (self->ext && self->ext->deadline_ns != GREEN_FOREVER &&
 	    sys.now() >= self->ext->deadline_ns)
 		return -ETIMEDOUT;
@@ -171,7 +175,13 @@ static void interrupt_op(struct gt *gt)
 	}
 }
 
-void park_cancel(struct gt *gt)
+/* What has ended, or would end, a wait: a cancel before a signal. */
+static enum wake_reason flagged(const struct gt *gt)
+{
+	return gt_has(gt, GT_CANCELLED) ? WAKE_CANCEL : WAKE_SIGNAL;
+}
+
+static void end_wait(struct gt *gt, enum wake_reason reason)
 {
 	uint64_t word = atomic_load_explicit(&gt->park, memory_order_seq_cst);
 
@@ -181,7 +191,36 @@ void park_cancel(struct gt *gt)
 	if (word & WORD_OP)
 		sched_attention(gt); /* the worker whose operation it is has to look */
 	else
-		park_wake((struct park_ticket){ gt, word & SEQ_MASK }, WAKE_CANCEL);
+		park_wake((struct park_ticket){ gt, word & SEQ_MASK }, reason);
+}
+
+void park_cancel(struct gt *gt)
+{
+	end_wait(gt, WAKE_CANCEL);
+}
+
+int park_signal(green_t thread)
+{
+	int r = gt_set_flag(thread, GT_SIGNALLED);
+
+	if (r < 0)
+		return r;
+	/* As in green_cancel(). */
+	struct gt *gt = gt_at((uint32_t)thread & GT_INDEX_MASK);
+	if (gt_has(gt, GT_SIGNALLED))
+		end_wait(gt, WAKE_SIGNAL);
+	return 0;
+}
+
+bool park_take_signal(struct gt *self)
+{
+	/* The hint goes first: whoever sets the flag sets it after that. */
+	atomic_store_explicit(&self->look, 0, memory_order_seq_cst);
+	uint64_t id =
+		atomic_fetch_and_explicit(&self->id, ~(uint64_t)GT_SIGNALLED, memory_order_seq_cst);
+	if (id & GT_CANCELLED)
+		remember_cancel(self);
+	return id & GT_SIGNALLED;
 }
 
 void park_expire(struct gt *gt, uint32_t seq)
@@ -217,11 +256,11 @@ void park_attend(struct gt *gt)
 		return;
 	}
 	if (!(word & WORD_OP)) {
-		if (gt_has(gt, GT_CANCELLED))
-			park_cancel(gt);
+		if (gt_has(gt, GT_LOOK))
+			end_wait(gt, flagged(gt));
 		return;
 	}
-	if (gt_has(gt, GT_CANCELLED) && !(word & WORD_SHIELDED)) {
+	if (gt_has(gt, GT_LOOK) && !(word & WORD_SHIELDED)) {
 		interrupt_op(gt);
 		return;
 	}
@@ -243,8 +282,8 @@ void park_saved(struct gt *gt)
 	if (was & PARK_DONE) {
 		trace_woken_early(gt);
 		sched_ready(gt);
-	} else if (unlikely(atomic_load_explicit(&gt->id, memory_order_seq_cst) & GT_CANCELLED)) {
-		park_cancel(gt);
+	} else if (unlikely(atomic_load_explicit(&gt->id, memory_order_seq_cst) & GT_LOOK)) {
+		end_wait(gt, flagged(gt));
 	}
 }
 
@@ -311,11 +350,12 @@ enum wake_reason park_commit(struct park_ticket ticket, unsigned flags, int64_t 
 	if (gt_kind(self) & GT_KIND_FOREIGN)
 		return foreign_commit(ticket, deadline_ns);
 
-	if (unlikely(gt_has(self, GT_CANCELLED)) && !(flags & PARK_SHIELDED)) {
+	if (unlikely(gt_has(self, GT_LOOK)) && !(flags & PARK_SHIELDED)) {
+		enum wake_reason reason = flagged(self);
 		if (flags & PARK_OP)
 			interrupt_op(self);
-		else if (end_at_once(ticket, WAKE_CANCEL))
-			return told(self, WAKE_CANCEL);
+		else if (end_at_once(ticket, reason))
+			return told(self, reason);
 	}
 	/* Acquire pairs with the release in claim(): delivered already? */
 	uint64_t word = atomic_load_explicit(&self->park, memory_order_acquire);

@@ -35,6 +35,11 @@
  *    SAVED nobody but the thread itself acts on the flag: only then does the
  *    word say whether the wait may be ended.  That stands in the word, and not
  *    beside it, so that whoever reads it knows of which wait it was true.
+ *  - A signal for a thread under interception (GT_SIGNALLED, in gt.id too) is told
+ *    by the same two steps and found by the same two looks.  Unlike a cancel it
+ *    passes: the thread takes the flag away, then looks at what came for it, so
+ *    that what comes during the look sets the flag anew.  Its caller begins a wait
+ *    again that a signal has ended for nothing.
  *  - A timer that fires late or a stale ticket finds another sequence and does
  *    nothing.  48 bits do not wrap within the life of a process.
  *
@@ -75,6 +80,7 @@ enum wake_reason {
 	WAKE_CANCEL,  /* green_cancel() */
 	WAKE_CLOSED,  /* the object was closed */
 	WAKE_NOMEM,   /* no memory to arm the deadline */
+	WAKE_SIGNAL,  /* a signal came, under interception */
 };
 
 enum {
@@ -92,7 +98,7 @@ enum {
 
 /* How the wait may end, besides by a peer. */
 enum {
-	/* Ignore cancel and deadline scopes (an explicit deadline still counts). */
+	/* Ignore cancel, signals and deadline scopes (an explicit deadline still counts). */
 	PARK_SHIELDED = 1u << 0,
 	/* wait_obj is a struct io_op in flight (the first of a group linked by
 	 * group_next): a cancel or deadline does not end the wait but asks the
@@ -116,7 +122,7 @@ struct park_ticket park_begin(struct gt *self, enum park_why why, void *obj, voi
 
 /* Waits until claimed and finished.  deadline_ns: CLOCK_MONOTONIC or
  * GREEN_FOREVER, clipped by the deadline scopes unless shielded.  Returns the
- * reason.  On WAKE_TIMEOUT and WAKE_CANCEL the caller takes its ticket out of
+ * reason.  On WAKE_TIMEOUT, WAKE_CANCEL and WAKE_SIGNAL the caller takes its ticket out of
  * wherever it put it (with PARK_OP those reasons are not returned). May switch:
  * afterwards the caller may be on another worker (migratable). */
 enum wake_reason park_commit(struct park_ticket ticket, unsigned flags, int64_t deadline_ns);
@@ -141,6 +147,12 @@ bool park_wake(struct park_ticket ticket, enum wake_reason reason);
  * be ended. */
 void park_cancel(struct gt *gt);
 
+/* A signal has come for the green thread of that handle: sets GT_SIGNALLED and ends
+ * its wait as a cancel would, once.  0, or -ESRCH.  Any OS thread. */
+int park_signal(green_t thread);
+/* self takes the flag away and will look at its signals: was it set? */
+bool park_take_signal(struct gt *self);
+
 /* The deadline of the wait with this sequence (its low 32 bits) has passed; on
  * the worker it was parked on.  Nothing if gt has gone on since. */
 void park_expire(struct gt *gt, uint32_t seq);
@@ -154,7 +166,7 @@ void park_attend(struct gt *gt);
 /* The next context, for a thread that parked: its registers are saved now. */
 void park_saved(struct gt *gt);
 
-/* What would end a wait right now: 0, -ECANCELED or -ETIMEDOUT.  Fast calls
+/* What would end a wait right now: 0, -ECANCELED, -ERESTART (a signal) or -ETIMEDOUT.  Fast calls
  * that did not have to wait do not ask; calls about to wait do. */
 int park_check_slow(struct gt *self);
 static inline int park_check(struct gt *self)
@@ -166,7 +178,8 @@ static inline int park_check(struct gt *self)
 	return park_check_slow(self);
 }
 
-/* -errno of a reason: 0 for PEER, -ETIMEDOUT, -ECANCELED, -EPIPE for CLOSED. */
+/* -errno of a reason: 0 for PEER, -ETIMEDOUT, -ECANCELED, -EPIPE for CLOSED, -ERESTART
+ * for SIGNAL. */
 int park_error(enum wake_reason reason);
 
 #endif

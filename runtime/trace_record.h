@@ -105,6 +105,7 @@ enum trace_wake {
 	TRACE_WAKE_CANCEL,
 	TRACE_WAKE_CLOSED,
 	TRACE_WAKE_NOMEM,
+	TRACE_WAKE_SIGNAL, /* under interception */
 };
 #define TRACE_WAKE_MASK 7u
 

@@ -1,2 +1,2 @@
 # The next context does not look for the cancel flag.
-/^void park_saved/,/^}/s/& GT_CANCELLED))/\& 0))/
+/^void park_saved/,/^}/s/& GT_LOOK))/\& 0))/

@@ -20,6 +20,8 @@ static _Atomic uint64_t board; /* the wait's sequence, for wakers */
 static struct model_cell registers, gift;
 static unsigned readied, wins, flags;
 static bool aborts;
+static _Atomic unsigned mail; /* what a signal is about */
+static unsigned read_mail;
 static enum wake_reason reason, winner;
 
 /* ---- the world around ------------------------------------------------------- */
@@ -70,6 +72,8 @@ static void setup(void)
 	atomic_init(&board, 0);
 	readied = wins = flags = 0;
 	aborts = false;
+	atomic_init(&mail, 0);
+	read_mail = 0;
 	reason = winner = WAKE_NONE;
 }
 
@@ -143,6 +147,20 @@ static void cancel(void)
 	model_check(green_cancel(gt_handle(parker)) == 0);
 }
 
+static void signal_it(void)
+{
+	atomic_store_explicit(&mail, 1, memory_order_release);
+	model_check(park_signal(gt_handle(parker)) == 0);
+}
+
+static bool take(void)
+{
+	if (!park_take_signal(parker))
+		return false;
+	read_mail = atomic_load_explicit(&mail, memory_order_acquire);
+	return true;
+}
+
 /* ---- scenes ------------------------------------------------------------------- */
 
 static void two_wakers(unsigned number)
@@ -183,6 +201,69 @@ static void cancelled_and_woken(unsigned number)
 		cancel();
 }
 
+static void signalled(unsigned number)
+{
+	if (number == 0) {
+		park();
+		model_check(take());
+	} else {
+		signal_it();
+	}
+}
+
+static void signalled_and_woken(unsigned number)
+{
+	if (number == 0)
+		park();
+	else if (number == 1)
+		wake();
+	else
+		signal_it();
+}
+
+/* It comes while the thread looks at an earlier one. */
+static void signalled_again(unsigned number)
+{
+	if (number == 0) {
+		if (take())
+			return;
+		park();
+		model_check(take());
+	} else {
+		signal_it();
+	}
+}
+
+static void by_signal(void)
+{
+	model_check(reason == WAKE_SIGNAL && read_mail == 1);
+}
+
+static void by_signal_or_peer(void)
+{
+	model_check(reason == (wins ? WAKE_PEER : WAKE_SIGNAL));
+}
+
+/* Nothing is left that the hint does not say. */
+static void mail_read(void)
+{
+	model_check(read_mail == 1);
+	model_check(!gt_has(parker, GT_SIGNALLED) || parker->look);
+}
+
+static void hint_stands(void)
+{
+	model_check(!gt_has(parker, GT_SIGNALLED) || parker->look);
+}
+
+static void one_takes(unsigned number)
+{
+	if (number == 0)
+		take();
+	else
+		signal_it();
+}
+
 static void one_won(void)
 {
 	model_check(wins == 1);
@@ -210,6 +291,11 @@ static const struct model models[] = {
 	{ "cancel", 2, 2, 0, setup, cancelled, by_cancel, NULL },
 	{ "cancel, store buffers", 2, 1, 1, setup, cancelled, by_cancel, NULL },
 	{ "cancel and wake", 3, 2, 0, setup, cancelled_and_woken, by_either, NULL },
+	{ "signal", 2, 2, 0, setup, signalled, by_signal, NULL },
+	{ "signal, store buffers", 2, 1, 1, setup, signalled, by_signal, NULL },
+	{ "signal and wake", 3, 2, 0, setup, signalled_and_woken, by_signal_or_peer, NULL },
+	{ "signal during a look", 2, 2, 0, setup, signalled_again, mail_read, NULL },
+	{ "signal's hint", 2, 2, 0, setup, one_takes, hint_stands, NULL },
 	{ "shielded", 3, 2, 0, setup_shielded, cancelled_and_woken, by_peer, NULL },
 };
 MODEL_SUITE("park", models)
