@@ -281,7 +281,7 @@ write_record(struct worker *w, uint64_t thread, uint64_t site, unsigned why, uns
 
 /* ---- stacks --------------------------------------------------------------------- */
 
-/* Is the stack of this site to be shown? */
+/* Is the stack of this place to be shown? */
 static bool is_news(struct trace_worker *t, uint64_t key)
 {
 	if (!t->seen)
@@ -305,13 +305,17 @@ static bool is_news(struct trace_worker *t, uint64_t key)
 	return true;
 }
 
-/* frame: of the function that pc does not lie in, but was called from there. */
+/* frame: of the function that pc does not lie in, but was called from there.  A function
+ * that many call is one site: what tells its callers apart, most often, is how deep the
+ * stack is there. */
 static never_inline void show_stack(struct worker *w, const struct gt *self, void *site,
                                     enum park_why why, void *pc, char *frame)
 {
-	uint64_t key = (uint64_t)(uintptr_t)site << 8 | (uint64_t)why;
+	uint64_t depth = (uint64_t)((char *)stack_top(self->stack) - frame);
+	uint64_t key =
+		((uint64_t)(uintptr_t)site << 8 | (uint64_t)why) + depth * 0xd6e8feb86659fd93u;
 
-	if (is_news(&w->trace, key))
+	if (is_news(&w->trace, key ? key : 1))
 		probe_stack(gt_handle(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
 		            (uintptr_t)(frame + 2 * sizeof(void *)),
 		            (uintptr_t)stack_top(self->stack));

@@ -38,9 +38,9 @@ struct trace_worker {
 	uint64_t clock;         /* the last reading, */
 	uint64_t clock_at;      /* made when worker.switches was this */
 	_Atomic uint64_t every; /* switches until the next one; trace_hurry() */
-	uint64_t *seen;         /* sites whose stack was shown */
+	uint64_t *seen;         /* places whose stack was shown: sites, and how deep */
 	int64_t flushed_ns;
-	uint32_t stacks; /* until the next stack of a known site */
+	uint32_t stacks; /* until the next stack of a known place */
 	bool stacks_on;  /* seen is of those who are attached now */
 };
 

@@ -38,8 +38,8 @@
  *	resume        THREAD, SITE, WHY | flags << 8, AWAY (ticks), READY (ticks), WAKER (index)
  *	                each record at once, in the thread that goes on
  *	stack         THREAD, SITE, WHY, PC, SP, STACK_TOP
- *	                about to park or yield: the first time for this (SITE, WHY) since
- *	                somebody attached, and each TRACE_STACK_EVERY-th time
+ *	                about to park or yield: the first time for this (SITE, WHY, STACK_TOP
+ *	                - SP) since somebody attached, and each TRACE_STACK_EVERY-th time
  *	                after it on this worker.  SP is that of the frame which PC lies in,
  *	                and the word at SP - 16 its frame pointer: the bytes from there to
  *	                STACK_TOP are all there
