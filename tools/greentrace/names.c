@@ -173,7 +173,7 @@ static bool is_boot(struct names *n, const struct frame *frame)
 	const char *function = names_get(n, frame->pc, frame->is_return)->function;
 
 	return strcmp(function, "spawn_boot") == 0 || strcmp(function, "switch_boot") == 0 ||
-	       strcmp(function, "run_main") == 0;
+	       strcmp(function, "runtime_main") == 0;
 }
 
 struct path *names_path(struct names *n, const struct event_stack *e, uint64_t site)

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-#define BAR 40 /* characters */
+#define BAR 40        /* characters */
+#define PATHS_SHOWN 4 /* of one switch point */
 
 static void print_head(struct trace *t, bool interval)
 {
@@ -55,6 +56,45 @@ static void print_histogram(const struct histogram *h)
 	}
 }
 
+/* ---- call paths ------------------------------------------------------------------ */
+
+struct paths {
+	const struct site *site;
+	const struct path *most[PATHS_SHOWN]; /* those seen most often first */
+	uint64_t all;
+};
+
+static void take_path(void *arg, const struct path *path)
+{
+	struct paths *p = arg;
+	size_t at = PATHS_SHOWN;
+
+	if (path->pcs[0] != p->site->pc || path->count == 0)
+		return;
+	p->all++;
+	while (at > 0 && (!p->most[at - 1] || p->most[at - 1]->count < path->count))
+		at--;
+	for (size_t i = PATHS_SHOWN - 1; i > at; i--)
+		p->most[i] = p->most[i - 1];
+	if (at < PATHS_SHOWN)
+		p->most[at] = path;
+}
+
+/* A function that many call, which waits for them, is one switch point. */
+static void print_paths(struct trace *t, const struct site *site)
+{
+	struct paths paths = { .site = site };
+
+	names_each_path(t->names, take_path, &paths);
+	for (size_t i = 0; i < PATHS_SHOWN && paths.most[i]; i++) {
+		if (i > 0)
+			printf("    or\n");
+		path_print(stdout, paths.most[i]);
+	}
+	if (paths.all > PATHS_SHOWN)
+		printf("    or %" PRIu64 " other paths\n", paths.all - PATHS_SHOWN);
+}
+
 static void print_row(struct trace *t, const struct site *site, bool interval)
 {
 	const struct histogram *h = &site->parked;
@@ -68,8 +108,8 @@ static void print_row(struct trace *t, const struct site *site, bool interval)
 	       time_text(d, histogram_quantile(h, 0.99)), time_text(e, h->max_ns),
 	       time_text(f, queued), layout_why(&t->session.layout, site->why),
 	       place_text(where, sizeof(where), site->symbol));
-	if (t->options->stacks && site->path)
-		path_print(stdout, site->path);
+	if (t->options->stacks)
+		print_paths(t, site);
 	if (t->options->histograms && h->count)
 		print_histogram(h);
 }
