@@ -94,6 +94,14 @@ in_one_section = $(if $(filter runtime/% stacks/%,$<),$(Q)$(OBJCOPY) $(own_secti
 other_cpus := $(filter-out $(ARCH),x86_64 aarch64)
 lib_src := $(wildcard runtime/*.c stacks/*.c) \
 	$(filter-out $(foreach cpu,$(other_cpus),%_$(cpu).c %_$(cpu).S),$(wildcard runtime/arch/*.[cS]))
+# Interception of system calls: x86-64, and not beside a sanitizer, whose own run-time
+# library makes system calls from everywhere.
+ifeq ($(ARCH)$(filter $(sanitizers) fuzz,$(VARIANT)),x86_64)
+lib_src += $(filter-out %/none.c,$(wildcard runtime/intercept/*.[cS]))
+preload_lib := $(B)/libgreenrun.so
+else
+lib_src += runtime/intercept/none.c
+endif
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
 # greenps needs elfutils; without it it is left out, and what installs it is said.
@@ -124,7 +132,7 @@ example_dirs := $(sort $(dir $(wildcard examples/*/*.c)))
 harness_src := $(wildcard tests/harness*.c)
 harness := $(B)/tests/libharness.a
 manpages := $(wildcard man/*.[1378])
-headers := runtime/green.h runtime/green_io.h runtime/green_sync.h
+headers := runtime/green.h runtime/green_io.h runtime/green_sync.h runtime/green_intercept.h
 
 object = $(patsubst %,$(B)/obj/%.o,$(1))
 
@@ -139,7 +147,7 @@ tests := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c)) \
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # A shared object cannot be linked without undefined symbols under a sanitizer.
-libraries := $(static_lib) $(if $(filter $(sanitizers) fuzz,$(VARIANT)),,$(shared_lib))
+libraries := $(static_lib) $(if $(filter $(sanitizers) fuzz,$(VARIANT)),,$(shared_lib)) $(preload_lib)
 
 .PHONY: all
 all: $(libraries) $(tools) $(examples) ## build libraries, tools and examples (default)
@@ -156,9 +164,9 @@ programs: all $(tests) $(B)/tests/probe
 .PHONY: force
 $(B)/flags: force
 	@mkdir -p $(B)/include
-	@echo '$(CC) $(all_cppflags) $(all_cflags) $(all_ldflags)' | cmp -s - $@ || \
+	@echo '$(CC) $(all_cppflags) $(all_cflags) $(all_ldflags) $(headers)' | cmp -s - $@ || \
 		{ ln -srf $(headers) $(B)/include && \
-		echo '$(CC) $(all_cppflags) $(all_cflags) $(all_ldflags)' > $@; }
+		echo '$(CC) $(all_cppflags) $(all_cflags) $(all_ldflags) $(headers)' > $@; }
 
 $(B)/obj/%.c.o: %.c $(B)/flags
 	$(call say,CC)
@@ -171,6 +179,10 @@ $(B)/obj/%.S.o: %.S $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(call compile)
 	$(call in_one_section)
+
+# An intercepted system call that needs no more than the fast stage changes no vector
+# register (intercept/call.h).
+$(B)/obj/runtime/intercept/fast%.c.o: object_flags = -mgeneral-regs-only
 
 # A tracer's call pushes onto the stack, where a function's red zone would be.
 $(B)/obj/runtime/probes.c.o: object_flags = $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
@@ -197,6 +209,12 @@ $(shared_lib): $(call object,$(lib_src)) runtime/libgreen.map
 		-o $@ $(filter %.o,$^) $(libs)
 	$(Q)ln -sf $(@F) $(B)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $(B)/libgreen.so
+
+# What greenrun preloads: it calls libgreen before the program's own code runs.
+$(preload_lib): $(call object,$(wildcard runtime/intercept/preload/*.c)) $(shared_lib)
+	$(call say,LINK)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -shared -Wl,-soname,$(@F) -Wl,-z,defs \
+		-Wl,-rpath,'$$ORIGIN' -o $@ $(filter %.o,$^) -L$(B) -l:$(SONAME)
 
 # The BPF part of greentrace: bpf/*.bpf.c to one object each, which bpftool links, strips
 # of what the kernel does not read, and turns into a header.

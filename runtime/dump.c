@@ -293,7 +293,7 @@ RACY static void count_in_census(const struct view *v)
 	stack_id stack = *(const volatile stack_id *)&v->gt->stack, found;
 	uintptr_t sp = (uintptr_t) * (void *const volatile *)&v->gt->sp;
 
-	if (v->state == GT_PARKED && stack != STACK_NONE &&
+	if (v->state == GT_PARKED && stack_is_slot(stack) &&
 	    stack_find((const void *)sp, &found) == STACK_PART_FRAMES && found == stack &&
 	    sp <= (uintptr_t)stack_top(stack))
 		census_record(v->gt, stack, (uintptr_t)stack_top(stack) - sp);

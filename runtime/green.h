@@ -406,6 +406,7 @@ int green_offload(green_fn fn, void *arg, void **result);
 
 #include <green_io.h>
 #include <green_sync.h>
+#include <green_intercept.h>
 
 #pragma GCC visibility pop
 

@@ -47,7 +47,8 @@ enum {
 };
 
 /* In the byte of the stack's class, which the end of a thread compares with 0. */
-#define GT_CLASS_MASK 0x3fu
+#define GT_CLASS_MASK 0x1fu
+#define GT_CLASS_LENT 0x20u      /* its stack is somebody else's */
 #define GT_CLASS_SCRUB 0x40u     /* its stack is not handed on to the next directly */
 #define GT_CLASS_LOOKED_AT 0x80u /* by the census, when it ends */
 

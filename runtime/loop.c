@@ -313,6 +313,8 @@ static void learn_os_stack(struct worker *w)
 	w->sanitizer_fiber = sanitizer_fiber_self();
 }
 
+int (*worker_start_hook)(struct worker *w);
+
 int worker_enter(struct worker *w)
 {
 	int r;
@@ -327,8 +329,12 @@ int worker_enter(struct worker *w)
 		goto no_self;
 	if ((r = rt.engine->start(w)) < 0)
 		goto no_fault;
+	if (worker_start_hook && (r = worker_start_hook(w)) < 0)
+		goto no_engine;
 	trace_worker_start(w);
 	return 0;
+no_engine:
+	rt.engine->stop(w);
 no_fault:
 	fault_worker_stop(w);
 no_self:

@@ -6,6 +6,7 @@
  * nothing can ever go on (deadlock).  It never wakes a worker that has nothing
  * to do: a lost wake-up must stay visible.
  */
+#include "arch/base.h"
 #include "dump.h"
 #include "fatal.h"
 #include "offload.h"
@@ -251,7 +252,8 @@ static void *monitor_thread(void *unused)
 		note_peak();
 		trace_moment(now);
 		look_at_stacks();
-		if (all_asleep)
+		/* Under interception a signal may end every wait. */
+		if (all_asleep && !own_tls)
 			look_for_deadlock();
 		int64_t next = now + (all_asleep ? TICK_IDLE_NS : TICK_NS);
 		int64_t sweep = sweep_some(now);
@@ -281,7 +283,9 @@ int monitor_start(void)
 	sweep_reset();
 	sigfillset(&all); /* the program's handlers have no business here */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	void *gs = bypass_begin();
 	int r = pthread_create(&monitor.thread, NULL, monitor_thread, NULL);
+	bypass_end(gs);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r == 0)
 		pthread_setname_np(monitor.thread, "green-monitor");

@@ -7,6 +7,7 @@
  * that is RUNNING it awaits the end.  Records are type-stable, and nothing of
  * them lies on a green stack.
  */
+#include "arch/base.h"
 #include "offload.h"
 #include "park.h"
 #include "spin.h"
@@ -193,7 +194,9 @@ static int thread_new(struct slot *slot)
 		return -EAGAIN;
 	pthread_attr_setstacksize(&attr, OFFLOAD_STACK);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
+	void *gs = bypass_begin();
 	int r = pthread_create(&slot->thread, &attr, offload_thread, slot);
+	bypass_end(gs);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
 	pthread_attr_destroy(&attr);
 	return -r;

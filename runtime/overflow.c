@@ -318,7 +318,7 @@ enum overflow_verdict overflow_handle(const siginfo_t *info, void *context)
 	struct regs regs = regs_of(context);
 	struct gt *gt = w ? gt_on_stack(w, &regs) : NULL;
 
-	if (!gt || gt->stack == STACK_NONE)
+	if (!gt || !stack_is_slot(gt->stack))
 		return OVERFLOW_NONE;
 	struct overflow o = {
 		.gt = gt,

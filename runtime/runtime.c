@@ -3,6 +3,7 @@
  * The runtime's life: green_init, green_run, green_fini.  Everything hangs off
  * one struct, rt.
  */
+#include "arch/base.h"
 #include "runtime.h"
 #include "arch/switch.h"
 #include "fault.h"
@@ -208,7 +209,7 @@ static void fork_child(void)
 	pthread_mutex_unlock(&life.lock);
 	waiter_forked();
 	if (atomic_load_explicit(&rt.state, memory_order_relaxed) != RUNTIME_NONE)
-		stacks_forked(self ? self->stack : STACK_NONE);
+		stacks_forked(self && stack_is_slot(self->stack) ? self->stack : STACK_NONE);
 	io_op_forked();
 	io_buffer_forked();
 	worker_set_self(NULL);
@@ -401,7 +402,9 @@ static int worker_start(struct worker *w)
 
 	atomic_store_explicit(&w->started, 0, memory_order_relaxed);
 	if ((r = -(int)sys_fault(SYS_clone)) == 0 && (r = pthread_attr_init(&attr)) == 0) {
+		void *gs = bypass_begin();
 		r = pthread_create(&w->thread, &attr, worker_thread, w);
+		bypass_end(gs);
 		pthread_attr_destroy(&attr);
 	}
 	if (r)
@@ -547,6 +550,24 @@ static int run_begin(green_fn fn, void *arg)
 	life.arg = arg;
 	run_reset();
 	return 0;
+}
+
+int runtime_start_here(void)
+{
+	pthread_mutex_lock(&life.lock);
+	int r = run_claim();
+	pthread_mutex_unlock(&life.lock);
+	if (r < 0)
+		return r;
+	run_reset();
+	r = workers_start();
+	if (r < 0 && engine_fall_back(r)) {
+		run_reset();
+		r = workers_start();
+	}
+	if (r == 0)
+		atomic_store_explicit(&rt.state, RUNTIME_RUNNING, memory_order_release);
+	return r;
 }
 
 int green_run(green_fn fn, void *arg, void **result)

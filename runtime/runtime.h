@@ -10,6 +10,10 @@
 /* 0 inside green_run(); -ENXIO or -EOWNERDEAD (forked child) elsewhere. */
 int runtime_usable(void);
 
+/* The calling OS thread is worker 0 from now on, in scheduler context, all workers run;
+ * nobody has called green_run().  For interception. */
+int runtime_start_here(void);
+
 /* Is this a forked child, in which nobody runs green threads? */
 bool runtime_forked(void);
 

@@ -9,6 +9,7 @@
  * queues comes first, in turn, so that nothing starves.
  */
 #include "scheduler.h"
+#include "arch/base.h"
 #include "arch/switch.h"
 #include "census.h"
 #include "hibernate.h"
@@ -28,25 +29,7 @@ static void *fibers[FIBERS_MAX];
 #define fiber_of(gt) (&fibers[gt_index(gt) % FIBERS_MAX])
 #endif
 
-static __thread struct worker *this_worker;
-
-never_inline struct worker *worker_self(void)
-{
-	__asm__ volatile("" ::: "memory"); /* not a pure function to the compiler */
-	return this_worker;
-}
-
-void worker_set_self(struct worker *w)
-{
-	this_worker = w;
-}
-
-struct gt *gt_self(void)
-{
-	struct worker *w = worker_self();
-
-	return w ? atomic_load_explicit(&w->current, memory_order_relaxed) : NULL;
-}
+void (*sched_lent_ended)(void *object);
 
 int64_t sched_now(void)
 {
@@ -407,6 +390,9 @@ void sched_settle(struct worker *w)
 	case POST_SHARE:
 		share(w, w->post_gt);
 		break;
+	case POST_LENT:
+		sched_lent_ended(w->post_lent);
+		break;
 	case POST_STACK:
 		stack_release(w->stacks, w->post_stack);
 #if defined(GREEN_TSAN)
@@ -432,6 +418,9 @@ static inline __attribute__((always_inline)) void sched_jump(struct worker *w, v
 #if defined(GREEN_TSAN)
 	fiber = to ? *fiber_of(to) : w->sanitizer_fiber;
 #endif
+	/* Here and not after the switch: whoever goes on has its own again. */
+	if (unlikely(own_tls))
+		base_set_fs(to && to->fs_base ? to->fs_base : w->fs_base);
 	sanitizer_leave(&fake, bottom, size, fiber, gone);
 	switch_stacks(save, load);
 	sanitizer_arrive(fake);
@@ -488,6 +477,14 @@ _Noreturn void sched_end(struct worker *w, stack_id stack)
 	w->post = POST_STACK;
 	w->post_stack = stack;
 	/* Not to a local variable: with ASan it may be gone before the stack is. */
+	leave_for_next(w, &w->dead_sp, true);
+	__builtin_unreachable();
+}
+
+_Noreturn void sched_end_lent(struct worker *w, void *object)
+{
+	w->post = POST_LENT;
+	w->post_lent = object;
 	leave_for_next(w, &w->dead_sp, true);
 	__builtin_unreachable();
 }

@@ -42,6 +42,11 @@ void sched_dying(struct worker *w, const struct gt *gt);
 /* It has ended; its stack goes back once nobody is on it.  Does not return. */
 _Noreturn void sched_end(struct worker *w, stack_id stack);
 
+/* The same of one on a lent stack: the next context calls sched_lent_ended(object),
+ * when nobody is on that stack any more. */
+_Noreturn void sched_end_lent(struct worker *w, void *object);
+extern internal void (*sched_lent_ended)(void *object);
+
 /* The running thread has ended: a never-run one that is next anyway and may
  * take over its stack, running from now on; or NULL. */
 struct gt *sched_inherit(struct worker *w, stack_id stack);
@@ -94,6 +99,17 @@ void steal_judge(struct worker *w);
 bool steal_possible(const struct worker *w);
 /* Orders the victims of each worker by distance. */
 void steal_init(void);
+
+/* A green thread on a stack of somebody else's, with its registers saved at sp (NULL:
+ * the caller runs on it), and an FS base of its own unless that is NULL.  It may move
+ * if it has one.  It is nobody's to join, and on no queue yet: sched_start().  NULL: none
+ * can be had. */
+struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc);
+/* It ends.  See sched_end_lent(). */
+_Noreturn void spawn_lent_ends(struct gt *self, void *object);
+
+/* What else a worker does when it starts, on its own OS thread: 0 or -errno. */
+extern internal int (*worker_start_hook)(struct worker *w);
 
 /* One worker's life, on the calling OS thread (loop.c). */
 int worker_enter(struct worker *w);

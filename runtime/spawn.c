@@ -378,6 +378,44 @@ static inline __attribute__((always_inline)) stack_id settle_end(struct worker *
 	return stack;
 }
 
+struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc)
+{
+	struct gt *gt = runtime_usable() < 0 ? NULL : gt_alloc(&w->gts);
+
+	if (!gt)
+		return NULL;
+	gt->stack_class = GT_CLASS_LENT;
+	gt->stack = STACK_LENT;
+	gt->sp = sp;
+	gt->fs_base = fs_base;
+	gt->fn = NULL;
+	gt->arg = NULL;
+	gt->spawn_pc = pc;
+	gt_set_kind(gt, fs_base ? GT_KIND_MIGRATABLE : 0);
+	atomic_store_explicit(&gt->state, GT_FRESH, memory_order_relaxed);
+	if (count_in(w) < 0) {
+		gt_free(&w->gts, gt);
+		return NULL;
+	}
+	uint64_t gen = gt_gen(atomic_load_explicit(&gt->id, memory_order_relaxed));
+	atomic_store_explicit(&gt->join, gen | GT_JOIN_DETACHED, memory_order_relaxed);
+	/* Release: as in sched_spawn(). */
+	atomic_store_explicit(&gt->id, gen | GT_LIVE | (fs_base ? GT_MIGRATABLE : 0),
+	                      memory_order_release);
+	if (trace_wants(spawn))
+		trace_spawn(gt, pc);
+	return gt;
+}
+
+_Noreturn void spawn_lent_ends(struct gt *self, void *object)
+{
+	struct worker *w = worker_self();
+
+	self->fs_base = NULL;
+	settle_end(w, self, NULL);
+	sched_end_lent(w, object);
+}
+
 /* Returns a thread that goes on on this stack, or does not return. */
 static struct gt *spawn_ended(struct gt *self, void *result)
 {

@@ -51,7 +51,7 @@ RACY static struct bounds bounds_of(const struct gt *gt)
 {
 	stack_id stack = *(const volatile stack_id *)&gt->stack;
 
-	if (stack == STACK_NONE)
+	if (!stack_is_slot(stack))
 		return (struct bounds){ 0 };
 	return (struct bounds){ (uintptr_t)stack_bottom(stack), (uintptr_t)stack_top(stack) };
 }

@@ -318,7 +318,7 @@ static never_inline void show_stack(struct worker *w, const struct gt *self, voi
 	if (is_news(&w->trace, key ? key : 1))
 		probe_stack(gt_handle(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
 		            (uintptr_t)(frame + 2 * sizeof(void *)),
-		            (uintptr_t)stack_top(self->stack));
+		            stack_is_slot(self->stack) ? (uintptr_t)stack_top(self->stack) : 0);
 }
 
 #define SHOW_STACK(w, self, site, why)                                              \

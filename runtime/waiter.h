@@ -135,14 +135,12 @@ void waiter_forked(void);
 /* The stack of a thread that lends a buffer in it while parked stays in memory. */
 static inline void waiter_pin(const struct gt *self)
 {
-	if (self->stack != STACK_NONE)
-		stack_pin(self->stack);
+	stack_pin(self->stack);
 }
 
 static inline void waiter_unpin(const struct gt *self)
 {
-	if (self->stack != STACK_NONE)
-		stack_unpin(self->stack);
+	stack_unpin(self->stack);
 }
 
 /* ---- lists; under the object's lock ---------------------------------------- */

@@ -31,6 +31,7 @@ enum post {
 	POST_PARK,  /* set SAVED in its park word; ready it if it is DONE */
 	POST_SHARE, /* put it on the shared queue (a migratable thread yielded) */
 	POST_STACK, /* give back its stack (it has ended) */
+	POST_LENT,  /* tell the owner of its stack, likewise */
 };
 
 /* Why a sleeping worker was woken by another. */
@@ -46,6 +47,7 @@ struct worker {
 	void *sched_sp, *dead_sp;                 /* dead_sp: nobody comes back to it */
 	struct gt *post_gt;
 	stack_id post_stack;
+	void *post_lent; /* for sched_lent_ended() */
 	uint8_t post;
 	bool in_scheduler;
 	uint16_t id;
@@ -80,6 +82,7 @@ struct worker {
 	size_t os_stack_size;
 	void *sanitizer_fiber, *dead_fiber;
 	void *signal_stack; /* fault.c */
+	void *fs_base;      /* its own TLS block, with own_tls */
 	uint16_t *victims;  /* all other workers, nearest first (steal.c) */
 	uint16_t tier_end[4];
 	_Atomic uint64_t spawned, ended; /* green threads, by this worker */

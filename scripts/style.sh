@@ -43,7 +43,7 @@ found=$(grep -nE "\\b($notes)\\b" $sources $scripts Makefile ./*.md 2>/dev/null)
 [ -z "$found" ] || complain "$found"
 
 # What a public header declares or defines.
-for header in runtime/green.h runtime/green_io.h runtime/green_sync.h; do
+for header in runtime/green.h runtime/green_io.h runtime/green_sync.h runtime/green_intercept.h; do
 	found=$(sed -nE \
 		-e 's/^#define ([A-Za-z_0-9]+).*/\1/p' \
 		-e 's/^(typedef )?(struct|enum) ([a-zA-Z_0-9]+) .*/\3/p' \

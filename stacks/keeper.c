@@ -2,6 +2,7 @@
  *
  * The two threads of keeper.h.
  */
+#include "arch/base.h"
 #include "keeper.h"
 #include "arch/cpu.h"
 #include "arch/sys.h"
@@ -135,7 +136,9 @@ static int start_thread(pthread_t *thread, void *(*fn)(void *), const char *name
 	if (r)
 		return -r;
 	pthread_attr_setstacksize(&attr, KEEPER_STACK);
+	void *gs = bypass_begin();
 	r = pthread_create(thread, &attr, fn, NULL);
+	bypass_end(gs);
 	pthread_attr_destroy(&attr);
 	if (r == 0)
 		pthread_setname_np(*thread, name);

@@ -178,6 +178,8 @@ static _Atomic uint32_t *pins_of(stack_id stack)
 
 void stack_pin(stack_id stack)
 {
+	if (unlikely(!stack_is_slot(stack)))
+		return;
 	/* Acquire and release: either stack_is_pinned() comes later and sees it, or
 	 * came before, and what was marked until then is seen from here on. */
 	atomic_fetch_add_explicit(pins_of(stack), 1, memory_order_acq_rel);
@@ -185,6 +187,8 @@ void stack_pin(stack_id stack)
 
 void stack_unpin(stack_id stack)
 {
+	if (unlikely(!stack_is_slot(stack)))
+		return;
 	/* Release: all use of the memory came before. */
 	uint32_t before = atomic_fetch_sub_explicit(pins_of(stack), 1, memory_order_release);
 

@@ -44,6 +44,7 @@
 /* A stack's name: class + 1 in the top two bits, slot below. 0 is "no stack". */
 typedef uint32_t stack_id;
 #define STACK_NONE 0u
+#define STACK_LENT 1u /* somebody else's memory: nothing here knows where it lies */
 #define STACK_ID_SHIFT 30
 
 #define STACK_CLASSES 3 /* 64 KiB, 256 KiB, 1 MiB */
@@ -88,6 +89,12 @@ struct stacks_config {
 static inline unsigned stack_class_of(stack_id stack)
 {
 	return (stack >> STACK_ID_SHIFT) - 1;
+}
+
+/* Does it lie in an arena? */
+static inline bool stack_is_slot(stack_id stack)
+{
+	return stack >> STACK_ID_SHIFT != 0;
 }
 
 /* Hot slots of one worker, hottest last. Zero-initialised. */
@@ -178,7 +185,8 @@ size_t stack_usable(stack_id stack); /* bytes between them */
 
 /* A pinned stack has memory that the kernel was handed a pointer to (a buffer,
  * an iovec, an address): its pages must stay.  Counts; pairs nest.  Any thread's
- * (lend.h); the pin of another may outlast the stack's use. */
+ * (lend.h); the pin of another may outlast the stack's use.  Nothing on one that is
+ * lent. */
 void stack_pin(stack_id stack);
 void stack_unpin(stack_id stack);
 /* All stacks, also those not in use yet. */

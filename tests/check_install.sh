@@ -15,7 +15,7 @@ mkdir -p "$dest"
 make --no-print-directory VARIANT="$(basename "$build")" \
 	DESTDIR="$dest" PREFIX=/usr LIBDIR=/usr/lib install
 
-for file in include/green.h include/green_io.h include/green_sync.h lib/libgreen.a \
+for file in include/green.h include/green_io.h include/green_sync.h include/green_intercept.h lib/libgreen.a \
 	lib/libgreen.so lib/libgreen.so.0 lib/pkgconfig/green.pc share/libgreen/libgreen-gdb.py; do
 	[ -e "$dest/usr/$file" ] || { echo "not installed: $file"; exit 1; }
 done

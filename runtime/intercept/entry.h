@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The entry (entry_x86_64.S) as C sees it, and the two stages behind it.
+ */
+#ifndef INTERCEPT_ENTRY_H
+#define INTERCEPT_ENTRY_H
+
+#include "intercept/call.h"
+
+/* Not to be called: jumped to, with rcx where to go on, everything else as at a
+ * syscall instruction.  For the patcher's trampolines, and what the handler of SIGSYS
+ * sets RIP to. */
+void intercept_entry(void);
+
+/* fast_entry.c and intercept.c. */
+long intercept_fast(struct call *c);
+long intercept_full(struct call *c);
+
+/* Goes on as the caller of the call, with that result, on its stack, its registers as
+ * they are in *c.  c->vector: put back first, unless NULL. */
+_Noreturn void intercept_resume(struct call *c, long result);
+
+/* Bytes of an XSAVEC area, and which components go into it. */
+extern internal uint64_t intercept_vector_bytes, intercept_vector_mask;
+void intercept_vector_init(void);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Interception: the full stage, and how it is all switched on.
+ */
+#include "intercept/intercept.h"
+#include "arch/base.h"
+#include "green.h"
+#include "intercept/entry.h"
+#include "intercept/thread.h"
+#include "options.h"
+#include "runtime.h"
+#include "scheduler.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool intercept_on;
+
+/* x87, SSE, AVX, the three of AVX-512 */
+#define VECTOR_COMPONENTS 0xe7u
+#define XSAVE_LEGACY_AND_HEADER 576u
+
+uint64_t intercept_vector_bytes, intercept_vector_mask;
+
+/* The size of the compacted format (Intel SDM volume 1, 13.4.3). */
+void intercept_vector_init(void)
+{
+	unsigned eax, ebx, ecx, edx;
+	uint64_t bytes = XSAVE_LEGACY_AND_HEADER;
+
+	__cpuid_count(0xd, 0, eax, ebx, ecx, edx);
+	intercept_vector_mask = eax & VECTOR_COMPONENTS;
+	for (unsigned i = 2; i < 32; i++) {
+		if (!(intercept_vector_mask >> i & 1))
+			continue;
+		__cpuid_count(0xd, i, eax, ebx, ecx, edx);
+		if (ecx & 2)
+			bytes = (bytes + 63) & ~63ul;
+		bytes += eax;
+	}
+	intercept_vector_bytes = (bytes + 63) & ~63ul;
+}
+
+long intercept_full(struct call *c)
+{
+	struct thread *t = thread_self();
+	struct call *outer = t->call;
+
+	t->detained = true;
+	t->call = c;
+	long r = calls[c->nr].full(c);
+	if (r == CALL_PASS)
+		r = call_real(c);
+	t = thread_self();
+	t->call = outer;
+	t->detained = false;
+	return r;
+}
+
+/* ---- start ---------------------------------------------------------------- */
+
+static int mode_from_environment(enum intercept_mode *mode)
+{
+	static const char *const names[] = {
+		[INTERCEPT_AUTO] = "auto",         [INTERCEPT_PATCH] = "patch",
+		[INTERCEPT_DISPATCH] = "dispatch", [INTERCEPT_BOTH] = "both",
+		[INTERCEPT_OFF] = "off",
+	};
+	const char *text = getenv("GREEN_INTERCEPT");
+
+	*mode = INTERCEPT_AUTO;
+	if (!text || !*text)
+		return 0;
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0) {
+			*mode = (enum intercept_mode)i;
+			return 0;
+		}
+	error_set("GREEN_INTERCEPT: \"%s\" is none of auto, patch, dispatch, both, off", text);
+	return -EINVAL;
+}
+
+/* The first worker's OS thread still has libc to call, below: it is armed last. */
+static int arm_others(struct worker *w)
+{
+	return w->id == 0 ? 0 : interceptors_arm(w);
+}
+
+static int start_workers(void)
+{
+	int r = threads_init();
+
+	if (r < 0) {
+		error_set("no address space for threads: raise RLIMIT_AS (ulimit -v)");
+		return r;
+	}
+	intercept_vector_init();
+	own_tls = true;
+	worker_start_hook = arm_others;
+	r = runtime_start_here();
+	if (r < 0)
+		own_tls = false;
+	return r;
+}
+
+int green_intercept_start(void)
+{
+	enum intercept_mode mode;
+	int r = mode_from_environment(&mode);
+
+	if (r < 0 || mode == INTERCEPT_OFF)
+		return r;
+	if (intercept_on)
+		return -EALREADY;
+	if (!base_usable()) {
+		error_set("green threads with thread-local storage of their own need FSGSBASE: "
+		          "Linux 5.9 and a CPU that has it");
+		return -ENOTSUP;
+	}
+	/* With one thread there is: code can be rewritten. */
+	if ((r = interceptors_start(mode)) < 0 || (r = start_workers()) < 0)
+		return r;
+	intercept_on = true;
+	if ((r = thread_adopt_main()) < 0) {
+		error_set("the first green thread cannot start: %s", strerror(-r));
+		return r;
+	}
+	return interceptors_arm(worker_self());
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Builds that cannot intercept system calls: another CPU, or a sanitizer beside.
+ */
+#include "green.h"
+#include "feature.h"
+
+#include <errno.h>
+
+int green_intercept_start(void)
+{
+	error_set("this build of libgreen cannot intercept system calls");
+	return -ENOTSUP;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * struct thread: what the kernel would know of a thread of the program, for those
+ * that are green threads.  One for each descriptor (struct gt), at the same index,
+ * type-stable as that one is.
+ */
+#ifndef INTERCEPT_THREAD_H
+#define INTERCEPT_THREAD_H
+
+#include "arch/base.h"
+#include "gt.h"
+#include "intercept/call.h"
+#include "park.h"
+#include "worker.h"
+
+#include <signal.h>
+
+/* Thread ids: generation (6 bits, never 0) << 24 | index of the descriptor.  All lie
+ * above the largest that a kernel hands out (2^22), and below FUTEX_TID_MASK.  The
+ * first thread's is the real one, the process's. */
+#define TID_INDEX_BITS 24
+#define TID_FIRST (1 << TID_INDEX_BITS)
+
+static inline bool tid_is_green(long tid)
+{
+	return tid >= TID_FIRST;
+}
+
+/* A wait in the futex table (futex.c). */
+struct futex_wait {
+	struct futex_wait *next, *prev;
+	uintptr_t address;
+	uint32_t bits;
+	bool listed;
+	struct park_ticket ticket;
+};
+
+struct thread {
+	/* Owner: the green thread itself, unless said otherwise. */
+	_Atomic int tid;    /* 0: no thread of the program's; others look it up */
+	uint8_t generation; /* the next one's */
+	bool detained;      /* in a handler of the full stage: not to be preempted */
+	struct call *call;  /* the innermost intercepted call it is in; NULL: none */
+	int *clear_tid;     /* set_tid_address(2), CLONE_CHILD_CLEARTID */
+	void *robust_list;  /* set_robust_list(2) */
+	size_t robust_size;
+	uint64_t sigmask;         /* signals.c: signal n is bit n - 1 */
+	uint64_t sigmask_after;   /* to be put back after sigsuspend & co */
+	_Atomic uint64_t pending; /* others set bits */
+	void *_Atomic queue;      /* siginfo of what is pending (signals.c) */
+	stack_t altstack;         /* sigaltstack(2) */
+	struct futex_wait futex;
+	char name[16]; /* prctl(PR_SET_NAME) */
+};
+
+extern internal struct thread *threads; /* by gt_index() */
+
+static inline struct thread *thread_of(const struct gt *gt)
+{
+	return &threads[gt_index(gt)];
+}
+
+static inline struct gt *thread_gt(const struct thread *t)
+{
+	return gt_at((uint32_t)(t - threads));
+}
+
+/* The calling green thread's; only inside a handler of the full stage, and of the fast
+ * one. */
+static inline struct thread *thread_self(void)
+{
+	return thread_of(gt_self());
+}
+
+static inline struct thread *thread_self_fast(void)
+{
+	const struct worker *w = base_gs();
+
+	return thread_of(atomic_load_explicit(&w->current, memory_order_relaxed));
+}
+
+/* Who has this tid now: NULL if nobody.  Stale at once, unless the caller keeps that
+ * thread from ending. */
+struct thread *thread_find(int tid);
+
+/* The table; 0 or -ENOMEM.  Once a process. */
+int threads_init(void);
+
+/* The calling OS thread runs as worker 0 already: what runs on this very stack becomes
+ * its green thread `main`, with the real tid. */
+int thread_adopt_main(void);
+
+#endif
