@@ -9,47 +9,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 # shellcheck source=tests/e2e/common.bash
 . tests/e2e/common.bash
-greentrace=${GREENTRACE:-$build/greentrace}
-export DEBUGINFOD_URLS='' GREEN_WORKERS=2
-unset SLOW_PEER
-
-if ! [ -x "$greentrace" ]; then
-	skip greentrace 'not built, for lack of libbpf-dev, libdw-dev, bpftool or clang'
-	exit 77
-fi
-
-# trace EXPECTED ARGUMENT...: runs it; output in $temp/out and $temp/err.
-trace() {
-	local expected=$1 status
-	shift
-	timeout 120 "$greentrace" "$@" >"$temp/out" 2>"$temp/err" </dev/null
-	status=$?
-	equal "greentrace $*: exit status" "$expected" $status && return
-	cat "$temp/err" "$temp/out"
-	return 1
-}
-
-# start PROGRAM MODE: in the background; $pid is its number.
-start() {
-	[ -p "$temp/input" ] || mkfifo "$temp/input"
-	: >"$temp/said"
-	"$@" <>"$temp/input" >"$temp/said" 2>&1 3>&- &
-	pid=$!
-	children[$pid]=1
-	until grep -q '^ready' "$temp/said"; do
-		[ -d "/proc/$pid" ] || { echo "$* did not get ready"; return 1; }
-		sleep 0.02
-	done
-}
-
-# stop_serving: the program ends of its own accord, having done something.
-stop_serving() {
-	kill -0 "$pid" || { echo 'the program has ended before'; return 1; }
-	echo q >"$temp/input"
-	wait "$pid"
-	equal 'exit status of the program' 0 $? || { cat "$temp/said"; return 1; }
-	at_least 'rounds' 1 "$(sed -n 's/^done //p' "$temp/said")"
-}
+# shellcheck source=tests/e2e/greentrace.bash
+. tests/e2e/greentrace.bash
 
 programs_loaded() { bpftool prog show 2>/dev/null | grep -c ': '; }
 
@@ -128,15 +89,6 @@ test_flight() {
 
 # ---- truth -------------------------------------------------------------------------
 
-# said KIND FIELD: what the program printed of that kind.
-said() { sed -n "s/^$1 //p" "$temp/out" | cut -d' ' -f"$2"; }
-
-# seen KIND MEMBER: the sum over all its switch points, from lines of JSON.
-seen() {
-	sed -n "s/^{\"type\":\"site\".*\"why\":\"$1\".*\"$2\":\([0-9]*\)[,}].*/\1/p" "$temp/out" |
-		awk '{ n += $1 } END { printf "%.0f", n }'
-}
-
 # Counts are exact, durations within a hundredth.
 agrees() {
 	local kind
@@ -207,8 +159,6 @@ test_lockfile() {
 }
 
 # ---- hostile names ------------------------------------------------------------------
-
-clean() { equal "control characters of $1" 0 "$(LC_ALL=C tr -d '\n -~' <"$2" | wc -c)"; }
 
 test_hostile_names() {
 	local arguments
@@ -345,7 +295,6 @@ test_json() {
 
 # ---- all of them -----------------------------------------------------------------------
 
-make_traced() { compile "$1" tests/e2e/traced.c "${@:2}"; }
 make_traced traced "${archive[@]}"
 objcopy --redefine-sym evil_function=$'evil\e[31m</script>' "$temp/traced" || exit 1
 make_traced no_pie -no-pie "${archive[@]}"
@@ -354,7 +303,6 @@ make_traced static_pie -static-pie "${archive[@]}"
 make_traced shared -L "$build" -Wl,-rpath,"$PWD/$build" -lgreen
 strip -o "$temp/stripped" "$temp/traced"
 strip -o "$temp/shared_stripped" "$temp/shared"
-"${CC:-cc}" -O1 -o "$temp/jsoncheck" tests/e2e/jsoncheck.c || exit 1
 
 check usage test_usage
 check check_without_rights test_check_without_rights

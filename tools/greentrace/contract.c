@@ -95,9 +95,32 @@ static bool judge_yield(struct trace *t)
 	return false;
 }
 
+/* A recording has only what was looked for. */
+static int was_seen(const struct trace *t)
+{
+	const struct options *o = t->options;
+	const struct wishes *w = &t->session.wishes;
+
+	if ((o->lock || o->check) && !w->entries)
+		return problem("it was recorded without --entries: calls are not in it");
+	if (o->no_blocked_ns && (!w->blocked_ns || w->blocked_ns > o->no_blocked_ns))
+		return problem("it was recorded with --blocked %.6g: shorter ones are not in it",
+		               (double)w->blocked_ns / 1e6);
+	if (o->no_hog_ns && (!w->hog_ns || w->hog_ns > o->no_hog_ns))
+		return problem("it was recorded with --hog %.6g: shorter ones are not in it",
+		               (double)w->hog_ns / 1e6);
+	if (o->max_queued_ns && !w->queued)
+		return problem("how long workers waited for a CPU was not recorded");
+	return EXIT_OK;
+}
+
 int contract_judge(struct trace *t)
 {
 	const struct options *o = t->options;
+	int seen = was_seen(t);
+
+	if (seen != EXIT_OK)
+		return seen;
 	uint64_t lost = trace_lost(t);
 	int status = o->lock || o->check ? judge_lock(t) : EXIT_OK;
 

@@ -40,6 +40,8 @@ int main(int argc, char **argv)
 		return flight_show(&options);
 	case PROBES:
 		return probes_list(options.pid, options.json);
+	case REPORT:
+		return report(&options);
 	default:
 		return run(&options);
 	}

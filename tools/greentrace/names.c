@@ -6,6 +6,7 @@
 #include "escape.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +17,17 @@
 struct known {
 	uint64_t pc;
 	bool is_return;
+	uint32_t number;
 	struct known *next;
 	struct symbol symbol;
 };
 
 struct names {
 	struct snapshot snapshot;
-	struct symbols *symbols;
+	struct symbols *symbols; /* NULL: of a recording */
 	unsigned refreshes;
+	struct names_listener listener;
+	uint32_t symbols_count, paths_count; /* the listener has been told of */
 	struct known *known[SYMBOLS_SIZE];
 	struct path *paths[PATHS_SIZE];
 };
@@ -32,8 +36,8 @@ struct names *names_open(struct target *target, const struct layout *layout)
 {
 	struct names *n = calloc(1, sizeof(*n));
 
-	if (!n)
-		return NULL;
+	if (!n || !target)
+		return n;
 	n->snapshot.t = target;
 	n->snapshot.layout = *layout;
 	n->symbols = symbols_open(&n->snapshot);
@@ -68,6 +72,8 @@ void names_close(struct names *n)
 
 static void look_up(struct names *n, struct known *k)
 {
+	if (!n->symbols)
+		return;
 	k->symbol = *symbol_at(n->symbols, k->pc, k->is_return);
 	if (k->symbol.file[0] || n->refreshes >= REFRESHES_MAX)
 		return;
@@ -85,24 +91,76 @@ static void look_up(struct names *n, struct known *k)
 	}
 }
 
-const struct symbol *names_get(struct names *n, uint64_t pc, bool is_return)
+static struct known **list_of(struct names *n, uint64_t pc, bool is_return)
 {
-	static const struct symbol unknown;
 	uint64_t hash = (pc + is_return) * 0x9e3779b97f4a7c15u;
-	struct known **list = &n->known[hash >> 32 & (SYMBOLS_SIZE - 1)];
 
-	for (struct known *k = *list; k; k = k->next)
-		if (k->pc == pc && k->is_return == is_return)
-			return &k->symbol;
-	struct known *k = calloc(1, sizeof(*k));
+	return &n->known[hash >> 32 & (SYMBOLS_SIZE - 1)];
+}
+
+static struct known *find(struct names *n, uint64_t pc, bool is_return)
+{
+	struct known *k = *list_of(n, pc, is_return);
+
+	while (k && (k->pc != pc || k->is_return != is_return))
+		k = k->next;
+	return k;
+}
+
+static struct known *add(struct names *n, uint64_t pc, bool is_return)
+{
+	struct known **list = list_of(n, pc, is_return), *k = calloc(1, sizeof(*k));
+
 	if (!k)
-		return &unknown;
+		return NULL;
 	k->pc = pc;
 	k->is_return = is_return;
-	look_up(n, k);
+	k->number = n->symbols_count++;
 	k->next = *list;
 	*list = k;
+	return k;
+}
+
+const struct symbol *names_get(struct names *n, uint64_t pc, bool is_return)
+{
+	static struct known unknown = { .number = UINT32_MAX };
+	struct known *k = find(n, pc, is_return);
+
+	if (k)
+		return &k->symbol;
+	k = add(n, pc, is_return);
+	if (!k)
+		return &unknown.symbol;
+	look_up(n, k);
+	if (n->listener.symbol)
+		n->listener.symbol(n->listener.arg, pc, is_return, &k->symbol);
 	return &k->symbol;
+}
+
+bool names_put(struct names *n, uint64_t pc, bool is_return, const struct symbol *symbol)
+{
+	struct known *k = find(n, pc, is_return);
+
+	if (!k)
+		k = add(n, pc, is_return);
+	if (k)
+		k->symbol = *symbol;
+	return k != NULL;
+}
+
+uint32_t names_number(const struct symbol *symbol)
+{
+	const char *known = (const char *)symbol - offsetof(struct known, symbol);
+
+	return ((const struct known *)(const void *)known)->number;
+}
+
+void names_listen(struct names *n, const struct names_listener *listener)
+{
+	static const struct names_listener nobody;
+
+	n->listener = listener ? *listener : nobody;
+	n->symbols_count = n->paths_count = 0;
 }
 
 bool names_find(struct names *n, const char *function, uint64_t *start, uint64_t *end)
@@ -162,8 +220,11 @@ static struct path *intern(struct names *n, const struct frame *frames, size_t d
 	if (!p)
 		return NULL;
 	p->hash = hash;
+	p->number = n->paths_count++;
 	p->next = *list;
 	*list = p;
+	if (n->listener.path)
+		n->listener.path(n->listener.arg, p);
 	return p;
 }
 
@@ -196,6 +257,11 @@ struct path *names_path(struct names *n, const struct event_stack *e, uint64_t s
 	if (p)
 		p->count++;
 	return p;
+}
+
+struct path *names_put_path(struct names *n, const struct frame *frames, size_t depth)
+{
+	return intern(n, frames, depth);
 }
 
 struct path *names_alone(struct names *n, uint64_t pc)

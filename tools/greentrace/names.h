@@ -11,9 +11,10 @@
 
 #include <stdio.h>
 
-struct path { /* application first: innermost first, without the runtime's own frames */
+struct path { /* innermost first, without the runtime's own frames */
 	uint64_t hash;
-	uint64_t count; /* how often it was seen */
+	uint64_t count;  /* how often it was seen */
+	uint32_t number; /* how many were known before */
 	size_t depth;
 	const struct symbol **frames;
 	struct path *next;
@@ -22,7 +23,8 @@ struct path { /* application first: innermost first, without the runtime's own f
 
 struct names;
 
-/* target and layout stay the caller's.  NULL: reported. */
+/* target and layout stay the caller's; without them only what names_put() is given is
+ * known.  NULL: reported, or no memory. */
 struct names *names_open(struct target *target, const struct layout *layout);
 void names_close(struct names *names);
 
@@ -38,6 +40,26 @@ struct path *names_path(struct names *names, const struct event_stack *e, uint64
 
 /* A path of only that frame, which a call comes back to.  NULL: no memory. */
 struct path *names_alone(struct names *names, uint64_t pc);
+
+/* ---- recordings ---------------------------------------------------------------- */
+
+/* Is told of each symbol and each path when it is new, the symbols of a path first; they
+ * are numbered in that order.  NULL: no longer. */
+struct names_listener {
+	void (*symbol)(void *arg, uint64_t pc, bool is_return, const struct symbol *symbol);
+	void (*path)(void *arg, const struct path *path);
+	void *arg;
+};
+void names_listen(struct names *names, const struct names_listener *listener);
+
+/* The number of one that names_get() returned. */
+uint32_t names_number(const struct symbol *symbol);
+
+/* What another greentrace was told; false, NULL: no memory. */
+bool names_put(struct names *names, uint64_t pc, bool is_return, const struct symbol *symbol);
+struct path *names_put_path(struct names *names, const struct frame *frames, size_t depth);
+
+/* ---- all of them ----------------------------------------------------------------- */
 
 void names_each_path(struct names *names, void (*each)(void *arg, const struct path *path),
                      void *arg);

@@ -17,13 +17,16 @@
 static const char help[] =
 	"Usage: greentrace [-p PID | -- COMMAND...] [options] [INTERVAL [COUNT]]\n"
 	"       greentrace sites [-p PID | -- COMMAND...] [options]\n"
+	"       greentrace record FILE [-p PID | -- COMMAND...] [options]\n"
+	"       greentrace report FILE [options]\n"
 	"       greentrace flight -p PID [-n N] [-j]\n"
 	"       greentrace probes -p PID [-j]\n"
 	"       greentrace check\n\n"
 	"Shows where green threads of a running program give up their CPU, for how long, and\n"
 	"what keeps a CPU from switching.  sites: every call that may switch, whether it did or\n"
-	"not.  flight: what happened before.  probes: those that the program has.  check: what\n"
-	"this machine allows.\n\n"
+	"not.  record: all of it to a file, from which report makes each view, on any machine.\n"
+	"flight: what happened before.  probes: those that the program has.  check: what this\n"
+	"machine allows.\n\n"
 	"  -p, --pid PID          the process; or -- COMMAND... to start one\n"
 	"  -d, --duration S       stop after S seconds\n"
 	"  -c, --summary          one table at the end\n"
@@ -33,6 +36,8 @@ static const char help[] =
 	"  -n, --top N            rows (20)\n"
 	"  -T, --timestamp        the time of day above each table\n"
 	"  -j, --json             a JSON object on each line\n"
+	"      --sites            (report) the map of calls, as of \"greentrace sites\"\n"
+	"      --entries          (record) calls that may switch, for --sites and --check\n"
 	"      --blocked MS       workers that a system call or page fault blocked that long\n"
 	"      --hog MS           green threads that computed that long without a switch\n"
 	"      --runq             how long workers waited for a CPU\n"
@@ -54,7 +59,9 @@ static const char help[] =
 	"Exit status: 0 ok, 1 a contract was broken, 2 a problem (said), 3 inconclusive.\n";
 
 enum {
-	OPTION_BLOCKED = 256,
+	OPTION_SITES = 256,
+	OPTION_ENTRIES,
+	OPTION_BLOCKED,
 	OPTION_HOG,
 	OPTION_RUNQ,
 	OPTION_FOLDED,
@@ -80,6 +87,8 @@ static const struct option known[] = {
 	{ "top", required_argument, NULL, 'n' },
 	{ "timestamp", no_argument, NULL, 'T' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "sites", no_argument, NULL, OPTION_SITES },
+	{ "entries", no_argument, NULL, OPTION_ENTRIES },
 	{ "blocked", required_argument, NULL, OPTION_BLOCKED },
 	{ "hog", required_argument, NULL, OPTION_HOG },
 	{ "runq", no_argument, NULL, OPTION_RUNQ },
@@ -169,6 +178,12 @@ static int pid_option(struct options *o, const char *text)
 static int long_option(struct options *o, int c)
 {
 	switch (c) {
+	case OPTION_SITES:
+		o->map = true;
+		return EXIT_OK;
+	case OPTION_ENTRIES:
+		o->entries = true;
+		return EXIT_OK;
 	case OPTION_BLOCKED:
 		return time_option(optarg, 1e6, &o->blocked_ns);
 	case OPTION_HOG:
@@ -243,11 +258,16 @@ static int one_option(struct options *o, int c)
 	}
 }
 
-/* INTERVAL [COUNT] */
+/* [FILE] [INTERVAL [COUNT]] */
 static int operands(struct options *o, int argc, char **argv)
 {
 	int i = optind;
 
+	if (o->command == RECORD || o->command == REPORT) {
+		if (i == argc)
+			return problem("record and report take the name of a file");
+		o->file = argv[i++];
+	}
 	if (o->command != TOP && i < argc)
 		return bad("not understood:", argv[i]);
 	if (i < argc && time_option(argv[i++], 1e9, &o->interval_ns) != EXIT_OK)
@@ -271,22 +291,44 @@ static int split(struct options *o, int *argc, char **argv)
 	return EXIT_OK;
 }
 
+static int judge_report(const struct options *o)
+{
+	if (o->duration_ns || o->blocked_ns || o->hog_ns || o->queued || o->no_yield)
+		return problem("report shows what was recorded: -d, --blocked, --hog, --runq and "
+		               "--assert-no-yield are for \"greentrace record\", or for none");
+	return EXIT_OK;
+}
+
+static int judge_record(const struct options *o)
+{
+	if (o->folded || o->flame || o->json || o->histograms || o->lock || o->check ||
+	    o->no_blocked_ns || o->no_hog_ns || o->max_queued_ns || o->no_yield)
+		return problem("record only records: views and contracts are for \"greentrace "
+		               "report\"");
+	return EXIT_OK;
+}
+
 static int judge(const struct options *o)
 {
-	bool no_target = o->command == CHECK;
+	bool no_target = o->command == CHECK || o->command == REPORT;
 
 	if (!no_target && !o->pid == !o->argv)
 		return problem("one target is needed: -p PID, or -- COMMAND...; \"greentrace "
 		               "--help\" lists the options");
 	if (no_target && (o->pid || o->argv))
-		return problem("check takes no target");
+		return problem("check and report take no target");
 	if ((o->command == PROBES || o->command == FLIGHT) && o->argv)
 		return problem("probes and flight take -p PID");
-	if (o->command != SITES && (o->lock || o->check))
+	if (o->command == RECORD)
+		return judge_record(o);
+	if (o->entries || (o->map && o->command == TOP))
+		return problem("--entries belongs to \"greentrace record\", --sites to "
+		               "\"greentrace report\"");
+	if (!o->map && (o->lock || o->check))
 		return problem("--lock and --check belong to \"greentrace sites\"");
 	if (o->lock && o->check)
 		return problem("either --lock or --check");
-	return EXIT_OK;
+	return o->command == REPORT ? judge_report(o) : EXIT_OK;
 }
 
 static enum command command_of(int *argc, char ***argv)
@@ -295,7 +337,8 @@ static enum command command_of(int *argc, char ***argv)
 		const char *name;
 		enum command command;
 	} commands[] = {
-		{ "sites", SITES }, { "flight", FLIGHT }, { "probes", PROBES }, { "check", CHECK }
+		{ "sites", SITES },   { "record", RECORD }, { "report", REPORT },
+		{ "flight", FLIGHT }, { "probes", PROBES }, { "check", CHECK },
 	};
 
 	for (size_t i = 0; *argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
@@ -315,11 +358,13 @@ int options_parse(struct options *o, int argc, char **argv)
 	o->rows = 20;
 	o->buffer = 32 << 20;
 	o->command = command_of(&argc, &argv);
+	o->map = o->command == SITES;
 	int status = split(o, &argc, argv);
 	while (status == EXIT_OK && !o->done &&
 	       (c = getopt_long(argc, argv, "p:d:cHks:n:Tj", known, NULL)) != -1)
 		status = one_option(o, c);
 	if (status == EXIT_OK && !o->done)
 		status = operands(o, argc, argv);
+	o->map = o->map || (o->command == REPORT && (o->lock || o->check));
 	return status == EXIT_OK && !o->done ? judge(o) : status;
 }

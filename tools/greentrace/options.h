@@ -11,13 +11,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum command { TOP, SITES, FLIGHT, PROBES, CHECK };
+enum command { TOP, SITES, RECORD, REPORT, FLIGHT, PROBES, CHECK };
 
 struct options {
 	enum command command;
 	pid_t pid;                                /* 0: command_line */
 	char **argv;                              /* of the program to start; NULL: pid */
 	uint64_t interval_ns, count, duration_ns; /* 0: without end */
+	const char *file;                         /* RECORD, REPORT */
+	bool map;                                 /* the map of switch points, not the table */
+	bool entries;                             /* calls that may switch, for it */
 	bool summary, histograms, json, stacks, timestamps;
 	enum sites_order order;
 	uint64_t rows;

@@ -8,10 +8,12 @@
 #include "contract.h"
 #include "escape.h"
 #include "greenps.h"
+#include "recording.h"
 #include "terminal.h"
 #include "view.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +48,7 @@ static void show(struct trace *t, bool interval)
 	} else {
 		if (interval)
 			terminal_clear();
-		if (o->command == SITES)
+		if (o->map)
 			view_sites(t);
 		else
 			view_table(t, interval);
@@ -58,7 +60,7 @@ static void show(struct trace *t, bool interval)
 /* Is there one table at the end, and none before? */
 static bool only_at_end(const struct options *o)
 {
-	return o->summary || o->command == SITES || has_contract(o);
+	return o->summary || o->map || o->command == RECORD || has_contract(o);
 }
 
 /* True: the process has ended. */
@@ -112,15 +114,28 @@ static int wait_for(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+static int end_recording(struct trace *t)
+{
+	char shown[300];
+	uint64_t size;
+	int status = recording_finish(t->recording, &size);
+
+	t->recording = NULL;
+	if (status == EXIT_OK)
+		printf("%s: %" PRIu64 " records, %.1f MB\n",
+		       escape_text(shown, sizeof(shown), t->options->file, false), t->records,
+		       (double)size / 1e6);
+	return status;
+}
+
 static int finish(struct trace *t, bool ended)
 {
 	const struct options *o = t->options;
 
 	trace_stop(t);
-	if (o->summary || o->command == SITES || (o->json && !has_contract(o)) ||
-	    (ended && !only_at_end(o)))
+	if (o->summary || o->map || (o->json && !has_contract(o)) || (ended && !only_at_end(o)))
 		show(t, false);
-	int status = write_files(t);
+	int status = t->recording ? end_recording(t) : write_files(t);
 	if (status == EXIT_OK && has_contract(o))
 		status = contract_judge(t);
 	fflush(stdout);
@@ -133,6 +148,47 @@ static int finish(struct trace *t, bool ended)
 		return status != EXIT_OK ? status : child;
 	complain("inconclusive: the command failed (exit status %d)", child);
 	return EXIT_INCONCLUSIVE;
+}
+
+static int report_from(struct trace *t, const struct options *o, FILE *file)
+{
+	t->options = o;
+	t->order = o->order;
+	int read = recording_read(t, file, o->file), status;
+
+	if (read != EXIT_OK && read != EXIT_INCOMPLETE)
+		return read;
+	if (!has_contract(o))
+		show(t, false);
+	status = write_files(t);
+	if (status == EXIT_OK && has_contract(o))
+		status = contract_judge(t);
+	fflush(stdout);
+	if (ferror(stdout))
+		status = problem("standard output: %s", strerror(errno));
+	return status == EXIT_OK && read == EXIT_INCOMPLETE ? EXIT_PROBLEM : status;
+}
+
+int report(const struct options *o)
+{
+	struct trace *t = calloc(1, sizeof(*t));
+	char shown[300];
+	FILE *file = fopen(o->file, "re");
+	int status;
+
+	if (!file)
+		status = problem("%s: %s", escape_text(shown, sizeof(shown), o->file, true),
+		                 strerror(errno));
+	else if (!t)
+		status = problem("no memory");
+	else
+		status = report_from(t, o, file);
+	if (t)
+		trace_free(t);
+	if (file)
+		fclose(file);
+	free(t);
+	return status;
 }
 
 int run(const struct options *o)

@@ -29,21 +29,28 @@ struct hog { /* as it goes on: of one worker */
 
 #define HOGS_MAX 1024
 #define DESCRIPTORS_TOLD 4 /* of one switch point */
+#define DESCRIPTOR_TEXT 200
 
 struct descriptor { /* that was used at a switch point */
 	uint64_t site, why;
-	char text[200]; /* "7: 127.0.0.1:80", not escaped */
+	char text[DESCRIPTOR_TEXT]; /* "7: 127.0.0.1:80", not escaped */
 };
 
 struct trace {
 	const struct options *options;
 	enum sites_order order; /* the options', until a key changes it */
 	bool settled;
-	struct session session;
+	struct session session; /* of a recording: what it says of it */
 	struct tick_clock clock;
 	struct names *names;
 	struct sites sites;
 	struct site *last; /* found */
+	/* The function of the thread with that index; 0: not known. */
+	uint64_t (*function_of)(struct trace *t, uint32_t index);
+	struct functions *functions;            /* live */
+	struct batch_functions *read_functions; /* of a recording */
+	uint64_t read_lost;
+	struct recording *recording; /* that is being written; NULL: none */
 	struct stop *stops;
 	struct hog hogs[HOGS_MAX];
 	unsigned hogs_count;
@@ -65,6 +72,9 @@ bool trace_poll(struct trace *t, int ms);
 /* Detaches and takes the rest. */
 void trace_stop(struct trace *t);
 void trace_free(struct trace *t);
+
+/* Since it was started, until it was stopped. */
+double trace_seconds(const struct trace *t);
 
 /* Records and other things that did not arrive. */
 uint64_t trace_lost(const struct trace *t);

@@ -182,7 +182,7 @@ void view_table(struct trace *t, bool interval)
 	free(sorted);
 	print_stops(t, EVENT_BLOCKED, "Workers blocked below a green thread");
 	print_stops(t, EVENT_HOG, "Green threads that did not switch");
-	if (t->options->queued)
+	if (t->session.wishes.queued)
 		print_queued(&t->queued);
 }
 
@@ -221,9 +221,11 @@ static void print_wakers(struct trace *t, const struct site *site)
 static void print_site(struct trace *t, const struct site *site)
 {
 	const struct histogram *h = &site->parked;
-	char a[16], b[16], c[16], d[16], where[512];
+	char entries[24] = "-", a[16], b[16], c[16], d[16], where[512];
 
-	printf("%9" PRIu64 " %9" PRIu64 " %8s %8s %8s %8s  %-10s %s\n", site->entries, h->count,
+	if (t->session.wishes.entries)
+		snprintf(entries, sizeof(entries), "%" PRIu64, site->entries);
+	printf("%9s %9" PRIu64 " %8s %8s %8s %8s  %-10s %s\n", entries, h->count,
 	       time_text(a, h->total_ns), time_text(b, histogram_quantile(h, 0.5)),
 	       time_text(c, histogram_quantile(h, 0.99)), time_text(d, h->max_ns),
 	       layout_why(&t->session.layout, site->why),
@@ -246,6 +248,6 @@ void view_sites(struct trace *t)
 	free(sorted);
 	print_stops(t, EVENT_BLOCKED, "Workers blocked below a green thread");
 	print_stops(t, EVENT_HOG, "Green threads that did not switch");
-	if (t->options->queued)
+	if (t->session.wishes.queued)
 		print_queued(&t->queued);
 }

@@ -65,8 +65,7 @@ static void print_site(struct trace *t, const struct site *site, bool interval)
 {
 	int waker = top_best(&site->wakers);
 
-	printf("{\"type\":\"site\",\"time_s\":%.6f,\"why\":",
-	       (double)(clock_now() - t->started_ns) / 1e9);
+	printf("{\"type\":\"site\",\"time_s\":%.6f,\"why\":", trace_seconds(t));
 	escape_json(layout_why(&t->session.layout, site->why));
 	printf(",\"at\":");
 	print_symbol(site->symbol);
