@@ -53,19 +53,19 @@ int fdtab_init(void)
 	return (int)error;
 }
 
-void fd_hint_change(int fd, uint8_t clear, uint8_t set)
+void fd_hint_change(int fd, uint16_t clear, uint16_t set)
 {
 	struct fd_entry *e = fd_entry(fd);
 
 	if (!e)
 		return;
-	uint8_t was = atomic_load_explicit(&e->hint, memory_order_relaxed);
-	uint8_t now = (uint8_t)((was & ~clear) | set);
+	uint16_t was = atomic_load_explicit(&e->hint, memory_order_relaxed);
+	uint16_t now = (uint16_t)((was & ~clear) | set);
 	if (now != was && !(was & FD_PRIVATE))
 		atomic_store_explicit(&e->hint, now, memory_order_relaxed);
 }
 
-void fd_made(int fd, uint8_t hint)
+void fd_made(int fd, uint16_t hint)
 {
 	struct fd_entry *e = fd_entry(fd);
 
@@ -241,6 +241,26 @@ static long duplicate_high(int fd)
 		tries--;
 	}
 	return r;
+}
+
+void fd_keep(int fd)
+{
+	struct fd_entry *e = fd_entry(fd);
+
+	if (!e)
+		return;
+	spin_lock(&e->lock);
+	for (struct io_op *op = e->ops; op; op = op->fd_next) {
+		if (op->kept_fd >= 0)
+			continue;
+		long own = duplicate_high(fd);
+		if (own < 0)
+			break;
+		fd_made((int)own, FD_PRIVATE);
+		op->kept_fd = (int32_t)own;
+	}
+	spin_unlock(&e->lock);
+	fd_made(fd, 0);
 }
 
 int fd_private(int fd)

@@ -33,6 +33,10 @@ enum fd_hint {
 	FD_NO_NOWAIT_READ = 1u << 4, /* RWF_NOWAIT is not supported */
 	FD_NO_NOWAIT_WRITE = 1u << 5,
 	FD_PRIVATE = 1u << 7, /* the runtime's own; not a hint */
+	/* Of interest where system calls are emulated: */
+	FD_STORED = 1u << 8,    /* a regular file, disk or directory */
+	FD_BUFFERED = 1u << 9,  /* writes to it go into the page cache */
+	FD_NONBLOCK = 1u << 10, /* O_NONBLOCK when it was last asked for */
 };
 
 struct fd_entry {
@@ -41,7 +45,7 @@ struct fd_entry {
 	struct io_op *ops;           /* waiting on it */
 	uint64_t closer_seq;         /* ticket of the thread in fd_close() */
 	uint32_t closer;             /* its index; 0: nobody waits */
-	_Atomic uint8_t hint;        /* enum fd_hint; lock-free, relaxed */
+	_Atomic uint16_t hint;       /* enum fd_hint; lock-free, relaxed */
 	bool closing;
 	_Atomic bool taking; /* a thread of the offload pool is about to read or accept */
 };
@@ -70,17 +74,17 @@ static inline uint32_t fd_generation(int fd)
 	return e ? atomic_load_explicit(&e->generation, memory_order_acquire) : 0;
 }
 
-static inline uint8_t fd_hint(int fd)
+static inline uint16_t fd_hint(int fd)
 {
 	struct fd_entry *e = fd_entry(fd);
 	return e ? atomic_load_explicit(&e->hint, memory_order_relaxed) : 0;
 }
 
 /* Clears and sets bits; writes only what changes. */
-void fd_hint_change(int fd, uint8_t clear, uint8_t set);
+void fd_hint_change(int fd, uint16_t clear, uint16_t set);
 
 /* The runtime has just made fd: what was known of that number is void. */
-void fd_made(int fd, uint8_t hint);
+void fd_made(int fd, uint16_t hint);
 
 /* op->fd is about to be waited on by op (whose waiter is set): -EBADF when out
  * of range or being closed, -ECANCELED when it has been closed since
@@ -94,6 +98,11 @@ bool fd_end(struct io_op *op);
  * closing), asks for a cancel of every operation on it, waits (shielded) until
  * all have ended, closes it.  May switch.  pc: of the public caller. */
 int fd_close(int fd, void *pc);
+
+/* The program is about to close fd by an emulated close(2), dup2(2) …, which does
+ * not end the calls that wait on it: leaves each of them a duplicate to go on with
+ * (op->kept_fd), where one can be had.  What was known of the number is void. */
+void fd_keep(int fd);
 
 /* The runtime's own descriptors are made close-on-exec and moved as high as
  * RLIMIT_NOFILE allows, out of the way of programs that count on low numbers

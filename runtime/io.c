@@ -15,7 +15,7 @@
 #include "feature.h"
 #include "io_pipe.h"
 #include "io_socket.h"
-#include "io_wait.h"
+#include "io_transfer.h"
 #include "iov.h"
 
 #include <errno.h>
@@ -24,9 +24,10 @@
 #include <sys/stat.h>
 
 struct transfer {
-	struct io_call call;
+	struct io_call *call;
 	struct iov_cursor at;
 	off_t offset; /* -1: the file's own position */
+	int flags;    /* RWF_* */
 	size_t total, done;
 	bool write;
 	bool vectored; /* readv(2): nothing to transfer means nothing is done */
@@ -44,10 +45,24 @@ static enum file_kind file_kind(int fd, off_t *size)
 	if (sys2(SYS_fstat, fd, &st) < 0)
 		return FILE_BAD;
 	*size = S_ISREG(st.st_mode) ? st.st_size : INT64_MAX;
+	if (S_ISSOCK(st.st_mode))
+		io_learn_socket(fd);
+	else if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || S_ISDIR(st.st_mode))
+		fd_hint_change(fd, FD_SOCKET, FD_STORED | FD_NOT_SOCKET);
+	else
+		fd_hint_change(fd, FD_SOCKET | FD_STORED, FD_NOT_SOCKET);
 	if (S_ISFIFO(st.st_mode))
 		return FILE_PIPE;
 	return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || S_ISDIR(st.st_mode) ? FILE_STORED
 	                                                                         : FILE_POLLED;
+}
+
+void io_learn_kind(int fd)
+{
+	off_t size;
+
+	if (unlikely(!(fd_hint(fd) & (FD_SOCKET | FD_NOT_SOCKET))))
+		file_kind(fd, &size);
 }
 
 /* ---- attempts ---------------------------------------------------------------------- */
@@ -55,7 +70,7 @@ static enum file_kind file_kind(int fd, off_t *size)
 static long try_socket(struct transfer *t, const struct iovec *iov, int count, bool block)
 {
 	int flags = (block ? 0 : MSG_DONTWAIT) | (t->write ? MSG_NOSIGNAL : 0);
-	int fd = t->call.fd;
+	int fd = t->call->fd;
 
 	if (count == 1)
 		return sys6(t->write ? SYS_sendto : SYS_recvfrom, fd, iov->iov_base, iov->iov_len,
@@ -67,23 +82,26 @@ static long try_socket(struct transfer *t, const struct iovec *iov, int count, b
 
 static long try_nowait(struct transfer *t, const struct iovec *iov, int count)
 {
-	uint8_t unsupported = t->write ? FD_NO_NOWAIT_WRITE : FD_NO_NOWAIT_READ;
+	uint16_t unsupported = t->write ? FD_NO_NOWAIT_WRITE : FD_NO_NOWAIT_READ;
 
-	if ((fd_hint(t->call.fd) & unsupported) || !feature_on(FEATURE_RWF_NOWAIT))
+	if ((fd_hint(t->call->fd) & unsupported) || !feature_on(FEATURE_RWF_NOWAIT))
 		return IO_CANNOT_TRY;
-	long r = sys6(t->write ? SYS_pwritev2 : SYS_preadv2, t->call.fd, iov, count, t->offset, 0,
-	              RWF_NOWAIT);
+	long r = sys6(t->write ? SYS_pwritev2 : SYS_preadv2, t->call->fd, iov, count, t->offset, 0,
+	              RWF_NOWAIT | t->flags);
 	/* Some kernels say EINVAL for a file that cannot do it. */
 	if (r != -EOPNOTSUPP && r != -EINVAL && r != -ENOSYS)
 		return r;
-	fd_hint_change(t->call.fd, 0, unsupported);
+	fd_hint_change(t->call->fd, 0, unsupported);
 	return IO_CANNOT_TRY;
 }
 
 static long plain_call(struct transfer *t, const struct iovec *iov, int count)
 {
-	int fd = t->call.fd;
+	int fd = t->call->fd;
 
+	if (t->flags)
+		return sys6(t->write ? SYS_pwritev2 : SYS_preadv2, fd, iov, count, t->offset, 0,
+		            t->flags);
 	if (t->offset >= 0)
 		return sys5(t->write ? SYS_pwritev : SYS_preadv, fd, iov, count, t->offset, 0);
 	if (t->vectored)
@@ -95,7 +113,7 @@ static long plain_call(struct transfer *t, const struct iovec *iov, int count)
  * write(2) of nothing sends an empty datagram. */
 static bool may_be_socket(const struct transfer *t)
 {
-	uint8_t hint = fd_hint(t->call.fd);
+	uint16_t hint = fd_hint(t->call->fd);
 
 	if (t->offset >= 0 || (hint & FD_NOT_SOCKET))
 		return false;
@@ -106,7 +124,7 @@ static bool may_be_socket(const struct transfer *t)
 
 static long attempt(struct transfer *t, bool block)
 {
-	int count, fd = t->call.fd;
+	int count, fd = t->call->fd;
 	const struct iovec *iov = iov_next(&t->at, &count);
 	long r;
 
@@ -121,6 +139,9 @@ static long attempt(struct transfer *t, bool block)
 	}
 	if (block || t->total == 0)
 		return plain_call(t, iov, count);
+	/* Looked at more closely by perform(). */
+	if (t->call->wait && t->write && (fd_hint(fd) & FD_STORED))
+		return IO_CANNOT_TRY;
 	r = try_nowait(t, iov, count);
 	if (r != IO_CANNOT_TRY || t->write || t->offset >= 0)
 		return r;
@@ -139,7 +160,7 @@ static long attempt(struct transfer *t, bool block)
 /* What else can be tried with a descriptor that knows no RWF_NOWAIT. */
 static long try_otherwise(struct transfer *t, enum file_kind kind)
 {
-	int count, fd = t->call.fd;
+	int count, fd = t->call->fd;
 	const struct iovec *iov = iov_next(&t->at, &count);
 	long flags = sys2(SYS_fcntl, fd, F_GETFL);
 	int wrong_mode = t->write ? O_RDONLY : O_WRONLY;
@@ -169,12 +190,13 @@ static long perform(struct transfer *t, enum file_kind kind)
 	struct iovec piece;
 	int count;
 	const struct iovec *iov = blocking_piece(t, kind, &piece, &count);
-	struct io_op *op = io_op_for(&t->call, t->write ? IO_WRITE : IO_READ);
+	struct io_op *op = io_op_for(t->call, t->write ? IO_WRITE : IO_READ);
 
 	if (!op)
 		return -ENOMEM;
 	op->offset = (uint64_t)t->offset;
-	if (count == 1) {
+	op->events = (uint32_t)t->flags;
+	if (count == 1 && !t->flags) {
 		op->addr = iov->iov_base;
 		op->len = iov->iov_len;
 	} else {
@@ -182,19 +204,44 @@ static long perform(struct transfer *t, enum file_kind kind)
 		op->addr = (void *)(uintptr_t)iov;
 		op->len = (uint64_t)count;
 	}
-	return io_perform(&t->call, op);
+	/* The engine knows the file's position, but does not lock it. */
+	if (kind == FILE_STORED && t->offset < 0)
+		return io_perform_offloaded(t->call, op);
+	return io_perform(t->call, op);
+}
+
+/* What waits for a disk is no matter of signals, and what does not wait is quicker done
+ * on the spot: a write into the page cache, a file whose system has no way to say that it
+ * would wait (those of the kernel itself, such as /proc). */
+static long perform_as_linux(struct transfer *t)
+{
+	long (*wait)(struct io_call *, short) = t->call->wait;
+	long flags = sys2(SYS_fcntl, t->call->fd, F_GETFL);
+	bool direct = flags >= 0 && (flags & (O_DIRECT | (t->write ? O_DSYNC | O_SYNC : 0)));
+
+	fd_hint_change(t->call->fd, direct ? FD_BUFFERED : 0, direct ? 0 : FD_BUFFERED);
+	if (!direct && !(t->flags & (RWF_DSYNC | RWF_SYNC)) &&
+	    (t->write || (fd_hint(t->call->fd) & FD_NO_NOWAIT_READ))) {
+		int count;
+		const struct iovec *iov = iov_next(&t->at, &count);
+		return plain_call(t, iov, count);
+	}
+	t->call->wait = NULL;
+	long r = perform(t, FILE_STORED);
+	t->call->wait = wait;
+	return r;
 }
 
 static long wait_ready(struct transfer *t)
 {
-	return io_ready(&t->call, t->write ? POLLOUT : POLLIN);
+	return io_ready(t->call, t->write ? POLLOUT : POLLIN);
 }
 
 static enum file_kind kind_of(const struct transfer *t)
 {
 	off_t size;
 
-	return fd_hint(t->call.fd) & FD_SOCKET ? FILE_POLLED : file_kind(t->call.fd, &size);
+	return fd_hint(t->call->fd) & FD_SOCKET ? FILE_POLLED : file_kind(t->call->fd, &size);
 }
 
 /* A green thread's next step after an attempt that said r: a result, or
@@ -204,7 +251,7 @@ static long go_round(struct transfer *t, long r)
 	enum file_kind kind = kind_of(t);
 
 	if (kind == FILE_STORED)
-		return perform(t, kind);
+		return t->call->wait ? perform_as_linux(t) : perform(t, kind);
 	if (r == IO_CANNOT_TRY)
 		r = try_otherwise(t, kind);
 	if (r != -EAGAIN && r != IO_CANNOT_TRY)
@@ -226,7 +273,7 @@ static long go_round_os(struct transfer *t, long r)
 	struct iovec piece;
 	int count;
 
-	if (t->call.block && !io_is_nonblocking(t->call.fd))
+	if (t->call->block && !io_is_nonblocking(t->call->fd))
 		return r;
 	if (kind != FILE_STORED) {
 		if (r == IO_CANNOT_TRY)
@@ -250,23 +297,23 @@ static long step(struct transfer *t)
 	bool waited = false;
 	long r;
 
-	if (!t->write && t->total && t->call.self && (fd_hint(t->call.fd) & FD_DRAINED)) {
+	if (!t->write && t->total && t->call->self && (fd_hint(t->call->fd) & FD_DRAINED)) {
 		r = wait_ready(t);
 		if (r < 0)
 			return r;
 		waited = true;
 	}
 	for (;;) {
-		r = attempt(t, t->call.block);
+		r = attempt(t, t->call->block);
 		if (r == -EAGAIN || r == IO_CANNOT_TRY) {
 			waited = true;
-			r = t->call.self ? go_round(t, r) : go_round_os(t, r);
+			r = t->call->self ? go_round(t, r) : go_round_os(t, r);
 		}
 		if (r != -EINTR)
 			break;
 	}
 	if (!waited)
-		io_went_on(&t->call);
+		io_went_on(t->call);
 	return r;
 }
 
@@ -274,23 +321,25 @@ static long step(struct transfer *t)
  * file does not. */
 static bool read_is_over(struct transfer *t)
 {
-	uint8_t hint = fd_hint(t->call.fd);
+	uint16_t hint = fd_hint(t->call->fd);
 	off_t size;
 
-	if (t->call.block || (hint & FD_SOCKET))
+	if (t->call->block || (hint & FD_SOCKET))
 		return true;
-	if (file_kind(t->call.fd, &size) != FILE_STORED)
+	if (t->call->wait && (hint & FD_NO_NOWAIT_READ))
+		return true; /* nobody has stopped early */
+	if (file_kind(t->call->fd, &size) != FILE_STORED)
 		return true;
 	return t->offset >= 0 && t->offset >= size;
 }
 
 static void learn_drained(const struct transfer *t, long n)
 {
-	uint8_t hint = fd_hint(t->call.fd);
+	uint16_t hint = fd_hint(t->call->fd);
 
 	if ((hint & (FD_SOCKET | FD_STREAM)) == (FD_SOCKET | FD_STREAM)) {
 		bool drained = n > 0 && (size_t)n < t->total;
-		fd_hint_change(t->call.fd, drained ? 0 : FD_DRAINED, drained ? FD_DRAINED : 0);
+		fd_hint_change(t->call->fd, drained ? 0 : FD_DRAINED, drained ? FD_DRAINED : 0);
 	}
 }
 
@@ -301,7 +350,7 @@ static ssize_t run(struct transfer *t)
 		if (r <= 0)
 			return t->done ? (ssize_t)t->done : r;
 		t->done += (size_t)r;
-		t->call.vain = 0;
+		t->call->vain = 0;
 		if (t->offset >= 0)
 			t->offset += r;
 		if (!t->write)
@@ -312,28 +361,38 @@ static ssize_t run(struct transfer *t)
 	}
 }
 
+ssize_t io_transfer(struct io_call *call, const struct io_transfer *what)
+{
+	struct iovec window[IOV_WINDOW];
+	struct transfer t = { .call = call,
+		              .at = iov_begin(what->iov, what->count, window),
+		              .offset = what->offset,
+		              .flags = what->flags,
+		              .write = what->write,
+		              .vectored = what->vectored };
+
+	/* The kernel has the right words for these, and does not block. */
+	if (unlikely(what->count <= 0 || what->count > IOV_MAX))
+		return plain_call(&t, what->iov, what->count);
+	t.total = iov_total(what->iov, what->count);
+	return likely(t.total != SIZE_MAX) ? run(&t) : -EINVAL;
+}
+
 static ssize_t transfer(int fd, const struct iovec *iov, int count, off_t offset, bool write,
                         bool vectored, void *pc)
 {
-	struct iovec window[IOV_WINDOW];
-	struct transfer t = { .at = iov_begin(iov, count, window),
-		              .offset = offset,
-		              .write = write,
-		              .vectored = vectored };
+	struct io_transfer what = {
+		.iov = iov, .count = count, .offset = offset, .write = write, .vectored = vectored
+	};
+	struct io_call call;
 
-	int r = io_call_begin(&t.call, fd, pc);
+	int r = io_call_begin(&call, fd, pc);
 	if (r < 0)
 		return r;
-	/* The kernel has the right words for these, and does not block. */
-	if (unlikely(count <= 0 || count > IOV_MAX))
-		return plain_call(&t, iov, count);
-	t.total = iov_total(iov, count);
-	if (unlikely(t.total == SIZE_MAX))
-		return -EINVAL;
-	if ((r = io_lend_iov(&t.call, iov, (size_t)count)) < 0)
+	if (count > 0 && count <= IOV_MAX && (r = io_lend_iov(&call, iov, (size_t)count)) < 0)
 		return r;
-	ssize_t n = run(&t);
-	io_call_end(&t.call);
+	ssize_t n = io_transfer(&call, &what);
+	io_call_end(&call);
 	return n;
 }
 

@@ -158,6 +158,7 @@ struct io_op *io_op_get(void)
 	op->group_next = NULL;
 	op->engine_next = NULL;
 	op->engine_data = 0;
+	op->kept_fd = -1;
 	return op;
 }
 

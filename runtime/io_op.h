@@ -54,6 +54,9 @@ struct io_op {
 	/* Engine's own: epoll registration list and the like. */
 	struct io_op *engine_next;
 	uint64_t engine_data;
+	/* The waiter's to go on with, since the program has closed fd (fd_keep()), under
+	 * the lock of fd's entry; -1: none. */
+	int32_t kept_fd;
 };
 _Static_assert(sizeof(struct io_op) <= 128, "an operation is two cache lines");
 

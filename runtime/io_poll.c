@@ -56,6 +56,8 @@ static void group_put(struct io_op *head)
 		struct io_op *next = head->group_next;
 		if (GROUP_HEAD(head))
 			io_poll_as_usual(head);
+		if (unlikely(head->kept_fd >= 0))
+			fd_private_close(head->kept_fd);
 		io_op_put(head);
 		head = next;
 	}
@@ -124,9 +126,11 @@ static bool group_end(struct io_op *head)
 static int wait_for_time(struct io_call *call, int64_t deadline_ns)
 {
 	struct park_ticket ticket = park_begin(call->self, PARK_SLEEP, NULL, call->pc);
-	enum wake_reason reason = park_commit(ticket, 0, deadline_ns);
+	enum wake_reason reason = park_commit(ticket, io_park_flags(call), deadline_ns);
 
-	return reason == WAKE_NOMEM ? -ENOMEM : park_check(call->self);
+	if (reason == WAKE_NOMEM)
+		return -ENOMEM;
+	return io_signalled(call) ? IO_INTERRUPTED : park_check(call->self);
 }
 
 /* Did an operation say that something is ready?  *none: none of them could
@@ -159,7 +163,7 @@ static int group_wait(struct io_call *call, struct io_op *head, int64_t deadline
 	if (GROUP_PENDING(head) > 0) {
 		if (r < 0)
 			group_cancel(head);
-		park_commit(ticket, PARK_OP, deadline_ns);
+		park_commit(ticket, PARK_OP | io_park_flags(call), deadline_ns);
 	} else if (!park_abort(ticket)) {
 		park_commit(ticket, PARK_SHIELDED, GREEN_FOREVER);
 	}
@@ -207,7 +211,7 @@ static int poll_rounds(struct io_call *call, struct io_op *head, struct pollfd *
 	for (;;) {
 		if (sys.now() >= deadline_ns)
 			return 0;
-		int r = park_check(call->self);
+		int r = io_signalled(call) ? IO_INTERRUPTED : park_check(call->self);
 		if (r < 0)
 			return r;
 		r = group_wait(call, head, deadline_ns);
@@ -222,18 +226,22 @@ static int poll_rounds(struct io_call *call, struct io_op *head, struct pollfd *
 	}
 }
 
+int io_poll_until(struct io_call *call, struct pollfd *fds, nfds_t nfds, int64_t deadline_ns)
+{
+	struct io_op *head = group_new(call, fds, nfds);
+
+	if (!head)
+		return -ENOMEM;
+	int r = poll_rounds(call, head, fds, nfds, deadline_ns);
+	group_put(head);
+	return r;
+}
+
 static int poll_green(struct io_call *call, struct pollfd *fds, nfds_t nfds, int64_t deadline_ns)
 {
 	int r = poll_now(fds, nfds);
 
-	if (r != 0)
-		return r;
-	struct io_op *head = group_new(call, fds, nfds);
-	if (!head)
-		return -ENOMEM;
-	r = poll_rounds(call, head, fds, nfds, deadline_ns);
-	group_put(head);
-	return r;
+	return r != 0 ? r : io_poll_until(call, fds, nfds, deadline_ns);
 }
 
 static int poll_in_os_thread(struct pollfd *fds, nfds_t nfds, int64_t deadline_ns)

@@ -36,45 +36,37 @@ void io_learn_socket(int fd)
 
 /* ---- receiving -------------------------------------------------------------------- */
 
-struct receive {
-	int fd, flags;
-	void *buf;
-	size_t len;
-	struct sockaddr *addr;
-	socklen_t *addrlen;
-	struct msghdr *msg; /* instead of the above */
-};
-
 static long receive_attempt(void *args, bool block)
 {
 	struct receive *r = args;
 	int flags = r->flags | (block ? 0 : MSG_DONTWAIT);
 
 	if (r->msg)
-		return sys3(SYS_recvmsg, r->fd, r->msg, flags);
-	return sys6(SYS_recvfrom, r->fd, r->buf, r->len, flags, r->addr, r->addrlen);
+		return sys3(SYS_recvmsg, r->call->fd, r->msg, flags);
+	return sys6(SYS_recvfrom, r->call->fd, r->buf, r->len, flags, r->addr, r->addrlen);
 }
 
 /* Without a wait: the flags say so, though not every protocol knows them all. */
-static long receive_now(const struct io_call *call, struct receive *r)
+static long receive_now(struct receive *r)
 {
 	long n;
 
 	do
-		n = receive_attempt(r, call->block);
+		n = receive_attempt(r, r->call->block);
 	while (n == -EINTR);
 	return n;
 }
 
 /* Receives once, waiting; and remembers whether that emptied a stream. */
-static long receive_once(struct io_call *call, struct receive *r, size_t room)
+static long receive_once(struct receive *r, size_t room)
 {
+	struct io_call *call = r->call;
 	bool drained = fd_hint(call->fd) & FD_DRAINED;
 	long n = io_run(call, POLLIN, receive_attempt, r, drained);
 
 	if (unlikely(n < 0))
 		return n;
-	uint8_t hint = fd_hint(call->fd);
+	uint16_t hint = fd_hint(call->fd);
 	if (unlikely(!(hint & FD_SOCKET))) {
 		io_learn_socket(call->fd);
 		hint = fd_hint(call->fd);
@@ -86,27 +78,30 @@ static long receive_once(struct io_call *call, struct receive *r, size_t room)
 
 /* MSG_PEEK with MSG_WAITALL: readiness says nothing about the amount, so look
  * again and again, with growing rests. */
-static long peek_all(struct io_call *call, struct receive *r, size_t room)
+static long peek_all(struct receive *r, size_t room)
 {
+	struct io_call *call = r->call;
+
 	for (;;) {
-		long n = receive_once(call, r, room);
+		long n = receive_once(r, room);
 		if (n <= 0 || (size_t)n >= room || call->block || !is_stream(call->fd))
 			return n;
 		long ready = io_ready(call, POLLIN | POLLRDHUP);
 		if (ready < 0)
 			return ready;
 		if (ready & (POLLRDHUP | POLLHUP | POLLERR))
-			return receive_once(call, r, room);
+			return receive_once(r, room);
 	}
 }
 
 /* MSG_WAITALL on a stream: until len bytes, the end or an error. */
-static long receive_all(struct io_call *call, struct receive *r)
+static long receive_all(struct receive *r)
 {
+	struct io_call *call = r->call;
 	size_t done = 0;
 
 	for (;;) {
-		long n = receive_once(call, r, r->len);
+		long n = receive_once(r, r->len);
 		if (n <= 0)
 			return done ? (long)done : n;
 		done += (size_t)n;
@@ -118,47 +113,48 @@ static long receive_all(struct io_call *call, struct receive *r)
 	}
 }
 
-static ssize_t receive_some(struct io_call *call, struct receive *r)
+ssize_t io_receive(struct receive *r)
 {
 	if (unlikely(r->flags & NO_WAIT_FLAGS))
-		return receive_now(call, r);
+		return receive_now(r);
 	if (unlikely(r->flags & MSG_WAITALL)) {
 		if (r->flags & MSG_PEEK)
-			return peek_all(call, r, r->len);
-		return receive_all(call, r);
+			return peek_all(r, r->len);
+		return receive_all(r);
 	}
-	return receive_once(call, r, r->len);
+	return receive_once(r, r->len);
 }
 
-static ssize_t receive(struct receive *r, void *pc)
+static ssize_t receive(int fd, struct receive *r, void *pc)
 {
 	struct io_call call;
 
-	int e = io_call_begin(&call, r->fd, pc);
+	int e = io_call_begin(&call, fd, pc);
 	if (unlikely(e < 0) || unlikely((e = io_lend(&call, r->buf)) < 0))
 		return e;
+	r->call = &call;
 	if (r->addr && ((e = io_lend(&call, r->addr)) < 0 || (e = io_lend(&call, r->addrlen)) < 0))
 		return e;
-	ssize_t n = receive_some(&call, r);
+	ssize_t n = io_receive(r);
 	io_call_end(&call);
 	return n;
 }
 
 ssize_t green_recv(int fd, void *buf, size_t len, int flags)
 {
-	struct receive r = { .fd = fd, .flags = flags, .buf = buf, .len = len };
+	struct receive r = { .flags = flags, .buf = buf, .len = len };
 
-	return receive(&r, PARK_PC);
+	return receive(fd, &r, PARK_PC);
 }
 
 ssize_t green_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *addr,
                        socklen_t *addrlen)
 {
 	struct receive r = {
-		.fd = fd, .flags = flags, .buf = buf, .len = len, .addr = addr, .addrlen = addrlen
+		.flags = flags, .buf = buf, .len = len, .addr = addr, .addrlen = addrlen
 	};
 
-	return receive(&r, PARK_PC);
+	return receive(fd, &r, PARK_PC);
 }
 
 /* ---- recvmsg ------------------------------------------------------------------------ */
@@ -176,8 +172,7 @@ static bool has_rights(struct msghdr *msg)
 
 /* The rest of a MSG_WAITALL, after done bytes; msg holds the first part's
  * results, control_room what the caller gave for control messages. */
-static long receive_rest(struct io_call *call, struct receive *r, size_t done, size_t total,
-                         size_t control_room)
+static long receive_rest(struct receive *r, size_t done, size_t total, size_t control_room)
 {
 	struct msghdr *user = r->msg, part;
 	struct iovec window[IOV_WINDOW];
@@ -192,60 +187,51 @@ static long receive_rest(struct io_call *call, struct receive *r, size_t done, s
 		part.msg_control = user->msg_control;
 		part.msg_controllen = control_room;
 		r->msg = &part;
-		long n = receive_once(call, r, total - done);
+		long n = receive_once(r, total - done);
 		r->msg = user;
 		if (n <= 0)
 			break;
 		user->msg_controllen = part.msg_controllen;
 		user->msg_flags |= part.msg_flags;
 		done += (size_t)n;
-		call->vain = 0;
+		r->call->vain = 0;
 		iov_advance(&at, (size_t)n);
 	}
 	return (long)done;
 }
 
-static ssize_t receive_message(struct io_call *call, struct receive *r)
+ssize_t io_receive_message(struct receive *r)
 {
 	struct msghdr *msg = r->msg;
 
 	if ((r->flags & NO_WAIT_FLAGS) || msg->msg_iovlen > IOV_MAX)
-		return receive_now(call, r);
+		return receive_now(r);
 	size_t total = iov_total(msg->msg_iov, (int)msg->msg_iovlen);
 	size_t control_room = msg->msg_controllen;
 	if (!(r->flags & MSG_WAITALL))
-		return receive_once(call, r, total);
+		return receive_once(r, total);
 	if (r->flags & MSG_PEEK)
-		return peek_all(call, r, total);
-	long n = receive_once(call, r, total);
-	if (n <= 0 || (size_t)n >= total || !is_stream(r->fd))
+		return peek_all(r, total);
+	long n = receive_once(r, total);
+	if (n <= 0 || (size_t)n >= total || !is_stream(r->call->fd))
 		return n;
-	return receive_rest(call, r, (size_t)n, total, control_room);
+	return receive_rest(r, (size_t)n, total, control_room);
 }
 
 ssize_t green_recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	struct receive r = { .fd = fd, .flags = flags, .msg = msg };
 	struct io_call call;
+	struct receive r = { .call = &call, .flags = flags, .msg = msg };
 
 	int e = io_call_begin(&call, fd, PARK_PC);
 	if (unlikely(e < 0) || unlikely((e = io_lend_msg(&call, msg)) < 0))
 		return e;
-	ssize_t n = receive_message(&call, &r);
+	ssize_t n = io_receive_message(&r);
 	io_call_end(&call);
 	return n;
 }
 
 /* ---- sending -------------------------------------------------------------------------- */
-
-struct send {
-	int fd, flags;
-	const void *buf;
-	size_t len;
-	const struct sockaddr *addr;
-	socklen_t addrlen;
-	const struct msghdr *msg; /* instead of the above */
-};
 
 static long send_attempt(void *args, bool block)
 {
@@ -254,9 +240,9 @@ static long send_attempt(void *args, bool block)
 	long n;
 
 	if (s->msg)
-		n = sys3(SYS_sendmsg, s->fd, s->msg, flags);
+		n = sys3(SYS_sendmsg, s->call->fd, s->msg, flags);
 	else
-		n = sys6(SYS_sendto, s->fd, s->buf, s->len, flags, s->addr, s->addrlen);
+		n = sys6(SYS_sendto, s->call->fd, s->buf, s->len, flags, s->addr, s->addrlen);
 	/* The connection that MSG_FASTOPEN asked for is under way. */
 	if (n == -EINPROGRESS && (s->flags & MSG_FASTOPEN)) {
 		s->flags &= ~MSG_FASTOPEN;
@@ -275,8 +261,9 @@ static long send_now(struct send *s)
 	return n;
 }
 
-static ssize_t send_all(struct io_call *call, struct send *s)
+ssize_t io_send(struct send *s)
 {
+	struct io_call *call = s->call;
 	size_t done = 0;
 
 	if (unlikely(s->flags & MSG_DONTWAIT))
@@ -294,42 +281,43 @@ static ssize_t send_all(struct io_call *call, struct send *s)
 	}
 }
 
-static ssize_t send_bytes(struct send *s, void *pc)
+static ssize_t send_bytes(int fd, struct send *s, void *pc)
 {
 	struct io_call call;
 
-	int e = io_call_begin(&call, s->fd, pc);
+	int e = io_call_begin(&call, fd, pc);
 	if (unlikely(e < 0) || unlikely((e = io_lend(&call, s->buf)) < 0))
 		return e;
+	s->call = &call;
 	if (s->addr && (e = io_lend(&call, s->addr)) < 0)
 		return e;
-	ssize_t n = send_all(&call, s);
+	ssize_t n = io_send(s);
 	io_call_end(&call);
 	return n;
 }
 
 ssize_t green_send(int fd, const void *buf, size_t len, int flags)
 {
-	struct send s = { .fd = fd, .flags = flags, .buf = buf, .len = len };
+	struct send s = { .flags = flags, .buf = buf, .len = len };
 
-	return send_bytes(&s, PARK_PC);
+	return send_bytes(fd, &s, PARK_PC);
 }
 
 ssize_t green_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr,
                      socklen_t addrlen)
 {
 	struct send s = {
-		.fd = fd, .flags = flags, .buf = buf, .len = len, .addr = addr, .addrlen = addrlen
+		.flags = flags, .buf = buf, .len = len, .addr = addr, .addrlen = addrlen
 	};
 
-	return send_bytes(&s, PARK_PC);
+	return send_bytes(fd, &s, PARK_PC);
 }
 
 /* What a stream did not take at first; control messages went with that. */
-static long send_rest(struct io_call *call, const struct send *s, size_t done, size_t total)
+static long send_rest(const struct send *s, size_t done, size_t total)
 {
 	struct msghdr part = { .msg_name = s->msg->msg_name, .msg_namelen = s->msg->msg_namelen };
-	struct send rest = { .fd = s->fd, .flags = s->flags, .msg = &part };
+	struct send rest = { .call = s->call, .flags = s->flags, .msg = &part };
 	struct iovec window[IOV_WINDOW];
 	struct iov_cursor at = iov_begin(s->msg->msg_iov, (int)s->msg->msg_iovlen, window);
 	int count;
@@ -338,8 +326,8 @@ static long send_rest(struct io_call *call, const struct send *s, size_t done, s
 	while (done < total) {
 		part.msg_iov = (struct iovec *)(uintptr_t)iov_next(&at, &count);
 		part.msg_iovlen = (size_t)count;
-		call->vain = 0;
-		long n = io_run(call, POLLOUT, send_attempt, &rest, false);
+		s->call->vain = 0;
+		long n = io_run(s->call, POLLOUT, send_attempt, &rest, false);
 		if (n < 0)
 			break;
 		done += (size_t)n;
@@ -348,28 +336,31 @@ static long send_rest(struct io_call *call, const struct send *s, size_t done, s
 	return (long)done;
 }
 
-static ssize_t send_message(struct io_call *call, struct send *s)
+ssize_t io_send_message(struct send *s, size_t done)
 {
 	const struct msghdr *msg = s->msg;
 
 	if ((s->flags & MSG_DONTWAIT) || msg->msg_iovlen > IOV_MAX)
 		return send_now(s);
 	size_t total = iov_total(msg->msg_iov, (int)msg->msg_iovlen);
-	long n = io_run(call, POLLOUT, send_attempt, s, false);
-	if (n < 0 || (size_t)n >= total)
-		return n;
-	return send_rest(call, s, (size_t)n, total);
+	if (done == 0) {
+		long n = io_run(s->call, POLLOUT, send_attempt, s, false);
+		if (n < 0 || (size_t)n >= total)
+			return n;
+		done = (size_t)n;
+	}
+	return send_rest(s, done, total);
 }
 
 ssize_t green_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	struct send s = { .fd = fd, .flags = flags, .msg = msg };
 	struct io_call call;
+	struct send s = { .call = &call, .flags = flags, .msg = msg };
 
 	int e = io_call_begin(&call, fd, PARK_PC);
 	if (unlikely(e < 0) || unlikely((e = io_lend_msg(&call, msg)) < 0))
 		return e;
-	ssize_t n = send_message(&call, &s);
+	ssize_t n = io_send_message(&s, 0);
 	io_call_end(&call);
 	return n;
 }

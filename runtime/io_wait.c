@@ -21,6 +21,9 @@
 #define REST_DOUBLINGS 8 /* up to 12.8 ms */
 #define GOES_ON_MAX 128  /* calls without a wait before others get a turn */
 #define NO_REASON_MAX 3  /* cancels without a reason before giving up */
+#define ROUND_AGAIN 1    /* run_once() */
+
+bool (*io_signal_pending)(struct gt *self);
 
 int64_t io_os_deadline(void)
 {
@@ -39,6 +42,9 @@ int io_call_begin(struct io_call *call, int fd, void *pc)
 	call->block = !call->self && io_os_deadline() == GREEN_FOREVER;
 	call->vain = 0;
 	call->no_reason = 0;
+	call->kept = false;
+	call->wait = NULL;
+	call->deadline_ns = GREEN_FOREVER;
 	call->loan = (struct stack_loan){ { STACK_NONE } };
 	return likely(!fd_is_private(fd)) ? 0 : -EBADF;
 }
@@ -181,6 +187,7 @@ int io_poll_exactly(struct io_op *op)
 		sys1(SYS_close, fd);
 		return (int)r;
 	}
+	fd_made((int)fd, FD_PRIVATE);
 	op->len = (uint64_t)fd + 1;
 	op->offset = POLLIN;
 	return 0;
@@ -189,7 +196,7 @@ int io_poll_exactly(struct io_op *op)
 void io_poll_as_usual(struct io_op *op)
 {
 	if (op->len)
-		sys1(SYS_close, op->len - 1);
+		fd_private_close((int)op->len - 1);
 	op->len = 0;
 }
 
@@ -200,6 +207,8 @@ int io_cancel_reason(struct io_call *call, int64_t deadline_ns)
 
 	if (r < 0)
 		return r;
+	if (io_signalled(call))
+		return IO_INTERRUPTED;
 	if (deadline_ns != GREEN_FOREVER && sys.now() >= deadline_ns)
 		return -ETIMEDOUT;
 	/* Nobody asked: the deadline's timer could not be armed for want of
@@ -207,13 +216,27 @@ int io_cancel_reason(struct io_call *call, int64_t deadline_ns)
 	return ++call->no_reason > NO_REASON_MAX ? -ENOMEM : 0;
 }
 
-/* One round of io_op_run(): as there, -EINTR to go round again. */
+/* The program has closed the descriptor meanwhile, by an emulated close(2): the
+ * call goes on with the duplicate that it was left. */
+static void follow(struct io_call *call, struct io_op *op)
+{
+	if (call->kept)
+		fd_private_close(call->fd);
+	call->fd = op->fd = op->kept_fd;
+	call->generation = fd_generation(op->fd);
+	call->kept = true;
+	op->kept_fd = -1;
+}
+
+/* One round of io_op_run(): as there, ROUND_AGAIN to go round again. */
 static long run_once(struct io_call *call, struct io_op *op, int64_t deadline_ns)
 {
 	int r = park_check(call->self);
 
 	if (unlikely(r < 0))
 		return r;
+	if (io_signalled(call))
+		return IO_INTERRUPTED;
 	struct park_ticket ticket = park_begin(call->self, PARK_IO, op, call->pc);
 	op->complete = wake_one;
 	r = io_op_start(op, ticket, call->generation);
@@ -222,14 +245,16 @@ static long run_once(struct io_call *call, struct io_op *op, int64_t deadline_ns
 			park_commit(ticket, PARK_SHIELDED, GREEN_FOREVER);
 		return r;
 	}
-	park_commit(ticket, PARK_OP, deadline_ns);
+	park_commit(ticket, PARK_OP | io_park_flags(call), deadline_ns);
 	bool closing = io_op_ended(op);
+	if (unlikely(op->kept_fd >= 0))
+		follow(call, op);
 	if (likely(op->res != -ECANCELED))
 		return unlikely(closing) && op->kind == IO_POLL ? -ECANCELED : 0;
 	if (closing)
 		return -ECANCELED;
 	r = io_cancel_reason(call, deadline_ns);
-	return r < 0 ? r : -EINTR;
+	return r < 0 ? r : ROUND_AGAIN;
 }
 
 long io_op_run(struct io_call *call, struct io_op *op, int64_t deadline_ns)
@@ -238,7 +263,7 @@ long io_op_run(struct io_call *call, struct io_op *op, int64_t deadline_ns)
 
 	do
 		r = run_once(call, op, deadline_ns);
-	while (unlikely(r == -EINTR));
+	while (unlikely(r == ROUND_AGAIN));
 	return r;
 }
 
@@ -281,6 +306,8 @@ long io_ready_until(struct io_call *call, short events, int64_t deadline_ns)
 
 long io_ready(struct io_call *call, short events)
 {
+	if (unlikely(call->wait != NULL))
+		return call->wait(call, events);
 	if (unlikely(++call->vain > VAIN_MAX)) {
 		int r = io_backoff(call);
 		if (r < 0)
@@ -318,9 +345,13 @@ static long transfer_blocking(const struct io_op *op)
 		return at ? sys4(SYS_pwrite64, op->fd, op->addr, op->len, offset)
 		          : sys3(SYS_write, op->fd, op->addr, op->len);
 	case IO_READV:
+		if (op->events)
+			return sys6(SYS_preadv2, op->fd, op->addr, op->len, offset, 0, op->events);
 		return at ? sys5(SYS_preadv, op->fd, op->addr, op->len, offset, 0)
 		          : sys3(SYS_readv, op->fd, op->addr, op->len);
 	case IO_WRITEV:
+		if (op->events)
+			return sys6(SYS_pwritev2, op->fd, op->addr, op->len, offset, 0, op->events);
 		return at ? sys5(SYS_pwritev, op->fd, op->addr, op->len, offset, 0)
 		          : sys3(SYS_writev, op->fd, op->addr, op->len);
 	default:

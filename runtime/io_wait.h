@@ -31,11 +31,33 @@ struct io_call {
 	bool block;          /* attempts may block: an OS thread without a deadline */
 	uint16_t vain;       /* waits that ended without progress after them */
 	uint16_t no_reason;  /* operations cancelled for nothing visible */
+	bool kept;           /* fd is the call's own duplicate (fd_keep()) */
+	/* In the place of io_ready(), for who emulates a system call: that one waits as
+	 * Linux does, and signals end its waits.  NULL: a public call. */
+	long (*wait)(struct io_call *call, short events);
+	int64_t deadline_ns; /* of its waits; wait's own */
 	struct stack_loan loan;
 };
 
 /* What an attempt returns when the call cannot be made without blocking. */
 #define IO_CANNOT_TRY (-5000L)
+/* What a wait returns that a signal has ended. */
+#define IO_INTERRUPTED (-5001L)
+
+/* Is there a signal for self that ends its waits (PARK_SIGNALS)?  Set by interception;
+ * NULL: never. */
+extern internal bool (*io_signal_pending)(struct gt *self);
+
+static inline bool io_signalled(const struct io_call *call)
+{
+	return unlikely(call->wait != NULL) && io_signal_pending && io_signal_pending(call->self);
+}
+
+/* For park_commit(): may signals end the waits of call? */
+static inline unsigned io_park_flags(const struct io_call *call)
+{
+	return call->wait ? PARK_SIGNALS : 0;
+}
 
 /* Begins a call on fd; pc is PARK_PC of the public function.  -EBADF for the
  * runtime's own descriptors, else 0. */
@@ -51,10 +73,14 @@ int io_lend_msg(struct io_call *call, const struct msghdr *msg);
 static inline void io_call_end(struct io_call *call)
 {
 	stack_loan_end(&call->loan);
+	if (unlikely(call->kept))
+		fd_private_close(call->fd);
+	call->kept = false;
 }
 
 /* Waits until one of events is ready.  The ready events, or -EBADF,
- * -ECANCELED, -ETIMEDOUT, -ENOMEM.  May switch. */
+ * -ECANCELED, -ETIMEDOUT, -ENOMEM; what call->wait says, if that is set.  May
+ * switch. */
 long io_ready(struct io_call *call, short events);
 
 /* As io_ready(), but no longer than deadline_ns: -ETIMEDOUT then too. */
@@ -80,11 +106,12 @@ long io_perform(struct io_call *call, struct io_op *op);
 long io_perform_offloaded(struct io_call *call, struct io_op *op);
 
 /* Submits op and waits: what io_ready() and io_perform() stand on.  0 and
- * op->res; -errno when it was not started or ended without a result. */
+ * op->res; -errno or IO_INTERRUPTED when it was not started or ended without a
+ * result.  Afterwards call->fd may be another number (fd_keep()). */
 long io_op_run(struct io_call *call, struct io_op *op, int64_t deadline_ns);
 
-/* Why an operation was cancelled: the -errno for the caller, 0: no reason is
- * left, try again. */
+/* Why an operation was cancelled: the -errno for the caller or IO_INTERRUPTED, 0: no
+ * reason is left, try again. */
 int io_cancel_reason(struct io_call *call, int64_t deadline_ns);
 
 /* Starts op for self, who has begun to park with waiter, and lists it with its
@@ -119,8 +146,13 @@ void io_went_on(const struct io_call *call);
 
 bool io_is_nonblocking(int fd);
 
-/* poll(2) of an OS thread until deadline_ns, EINTR apart. */
+/* green_poll() of a green thread until deadline_ns, without a first look being
+ * made.  As poll(2), -errno or IO_INTERRUPTED. */
 struct pollfd;
+int io_poll_until(struct io_call *call, struct pollfd *fds, unsigned long count,
+                  int64_t deadline_ns);
+
+/* poll(2) of an OS thread until deadline_ns, EINTR apart. */
 long io_os_poll(struct pollfd *fds, unsigned long count, int64_t deadline_ns);
 
 /* The innermost deadline of an OS thread. */
