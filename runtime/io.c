@@ -215,7 +215,6 @@ static long perform(struct transfer *t, enum file_kind kind)
  * would wait (those of the kernel itself, such as /proc). */
 static long perform_as_linux(struct transfer *t)
 {
-	long (*wait)(struct io_call *, short) = t->call->wait;
 	long flags = sys2(SYS_fcntl, t->call->fd, F_GETFL);
 	bool direct = flags >= 0 && (flags & (O_DIRECT | (t->write ? O_DSYNC | O_SYNC : 0)));
 
@@ -226,9 +225,9 @@ static long perform_as_linux(struct transfer *t)
 		const struct iovec *iov = iov_next(&t->at, &count);
 		return plain_call(t, iov, count);
 	}
-	t->call->wait = NULL;
+	t->call->shielded = true;
 	long r = perform(t, FILE_STORED);
-	t->call->wait = wait;
+	t->call->shielded = false;
 	return r;
 }
 

@@ -126,11 +126,9 @@ static bool group_end(struct io_op *head)
 static int wait_for_time(struct io_call *call, int64_t deadline_ns)
 {
 	struct park_ticket ticket = park_begin(call->self, PARK_SLEEP, NULL, call->pc);
-	enum wake_reason reason = park_commit(ticket, io_park_flags(call), deadline_ns);
+	enum wake_reason reason = park_commit(ticket, 0, deadline_ns);
 
-	if (reason == WAKE_NOMEM)
-		return -ENOMEM;
-	return io_signalled(call) ? IO_INTERRUPTED : park_check(call->self);
+	return reason == WAKE_NOMEM ? -ENOMEM : park_check(call->self);
 }
 
 /* Did an operation say that something is ready?  *none: none of them could
@@ -163,7 +161,7 @@ static int group_wait(struct io_call *call, struct io_op *head, int64_t deadline
 	if (GROUP_PENDING(head) > 0) {
 		if (r < 0)
 			group_cancel(head);
-		park_commit(ticket, PARK_OP | io_park_flags(call), deadline_ns);
+		park_commit(ticket, PARK_OP, deadline_ns);
 	} else if (!park_abort(ticket)) {
 		park_commit(ticket, PARK_SHIELDED, GREEN_FOREVER);
 	}
@@ -211,7 +209,7 @@ static int poll_rounds(struct io_call *call, struct io_op *head, struct pollfd *
 	for (;;) {
 		if (sys.now() >= deadline_ns)
 			return 0;
-		int r = io_signalled(call) ? IO_INTERRUPTED : park_check(call->self);
+		int r = park_check(call->self);
 		if (r < 0)
 			return r;
 		r = group_wait(call, head, deadline_ns);

@@ -23,8 +23,6 @@
 #define NO_REASON_MAX 3  /* cancels without a reason before giving up */
 #define ROUND_AGAIN 1    /* run_once() */
 
-bool (*io_signal_pending)(struct gt *self);
-
 int64_t io_os_deadline(void)
 {
 	struct gt *os = foreign_existing();
@@ -42,7 +40,7 @@ int io_call_begin(struct io_call *call, int fd, void *pc)
 	call->block = !call->self && io_os_deadline() == GREEN_FOREVER;
 	call->vain = 0;
 	call->no_reason = 0;
-	call->kept = false;
+	call->kept = call->shielded = false;
 	call->wait = NULL;
 	call->deadline_ns = GREEN_FOREVER;
 	call->loan = (struct stack_loan){ { STACK_NONE } };
@@ -207,8 +205,6 @@ int io_cancel_reason(struct io_call *call, int64_t deadline_ns)
 
 	if (r < 0)
 		return r;
-	if (io_signalled(call))
-		return IO_INTERRUPTED;
 	if (deadline_ns != GREEN_FOREVER && sys.now() >= deadline_ns)
 		return -ETIMEDOUT;
 	/* Nobody asked: the deadline's timer could not be armed for want of
@@ -231,12 +227,10 @@ static void follow(struct io_call *call, struct io_op *op)
 /* One round of io_op_run(): as there, ROUND_AGAIN to go round again. */
 static long run_once(struct io_call *call, struct io_op *op, int64_t deadline_ns)
 {
-	int r = park_check(call->self);
+	int r = likely(!call->shielded) ? park_check(call->self) : 0;
 
 	if (unlikely(r < 0))
 		return r;
-	if (io_signalled(call))
-		return IO_INTERRUPTED;
 	struct park_ticket ticket = park_begin(call->self, PARK_IO, op, call->pc);
 	op->complete = wake_one;
 	r = io_op_start(op, ticket, call->generation);
@@ -245,7 +239,7 @@ static long run_once(struct io_call *call, struct io_op *op, int64_t deadline_ns
 			park_commit(ticket, PARK_SHIELDED, GREEN_FOREVER);
 		return r;
 	}
-	park_commit(ticket, PARK_OP | io_park_flags(call), deadline_ns);
+	park_commit(ticket, call->shielded ? PARK_OP | PARK_SHIELDED : PARK_OP, deadline_ns);
 	bool closing = io_op_ended(op);
 	if (unlikely(op->kept_fd >= 0))
 		follow(call, op);
@@ -429,8 +423,11 @@ static long offload_op(struct io_call *call, struct io_op *op)
 	int r = fd_begin(op, call->generation);
 	if (r < 0)
 		return r;
-	r = offload_run(perform_blocking, op, NULL, op->kind == IO_CONNECT ? abandon_connect : NULL,
-	                call->pc);
+	if (call->shielded)
+		r = offload_to_end(perform_blocking, op, call->pc);
+	else
+		r = offload_run(perform_blocking, op, NULL,
+		                op->kind == IO_CONNECT ? abandon_connect : NULL, call->pc);
 	if (fd_end(op) && r == 0 && op->kind == IO_CONNECT)
 		r = -ECANCELED;
 	if (r == -EAGAIN) /* no thread: the call's own EAGAIN means something else */

@@ -20,6 +20,7 @@
 #include "io_op.h"
 #include "lend.h"
 
+#include <errno.h>
 #include <stdbool.h>
 
 /* One public call. */
@@ -32,8 +33,9 @@ struct io_call {
 	uint16_t vain;       /* waits that ended without progress after them */
 	uint16_t no_reason;  /* operations cancelled for nothing visible */
 	bool kept;           /* fd is the call's own duplicate (fd_keep()) */
+	bool shielded;       /* its operations end by themselves alone */
 	/* In the place of io_ready(), for who emulates a system call: that one waits as
-	 * Linux does, and signals end its waits.  NULL: a public call. */
+	 * Linux does.  NULL: a public call. */
 	long (*wait)(struct io_call *call, short events);
 	int64_t deadline_ns; /* of its waits; wait's own */
 	struct stack_loan loan;
@@ -41,23 +43,8 @@ struct io_call {
 
 /* What an attempt returns when the call cannot be made without blocking. */
 #define IO_CANNOT_TRY (-5000L)
-/* What a wait returns that a signal has ended. */
-#define IO_INTERRUPTED (-5001L)
-
-/* Is there a signal for self that ends its waits (PARK_SIGNALS)?  Set by interception;
- * NULL: never. */
-extern internal bool (*io_signal_pending)(struct gt *self);
-
-static inline bool io_signalled(const struct io_call *call)
-{
-	return unlikely(call->wait != NULL) && io_signal_pending && io_signal_pending(call->self);
-}
-
-/* For park_commit(): may signals end the waits of call? */
-static inline unsigned io_park_flags(const struct io_call *call)
-{
-	return call->wait ? PARK_SIGNALS : 0;
-}
+/* What a wait returns that a signal has ended (park.h). */
+#define IO_INTERRUPTED (-ERESTART)
 
 /* Begins a call on fd; pc is PARK_PC of the public function.  -EBADF for the
  * runtime's own descriptors, else 0. */

@@ -37,6 +37,7 @@ struct job {
 	void (*release)(void *arg);
 	enum job_state state;
 	bool left; /* nobody waits any more */
+	bool shielded;
 };
 
 enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_RUNS, SLOT_ENDED };
@@ -319,7 +320,7 @@ static enum job_state withdraw(struct job *job, bool *left)
 
 static int await_job_end(struct job *job, bool *left, void *pc)
 {
-	enum wake_reason reason = await_end(job, 0, pc);
+	enum wake_reason reason = await_end(job, job->shielded ? PARK_SHIELDED : 0, pc);
 	int r = 0;
 
 	if (reason == WAKE_PEER)
@@ -347,7 +348,7 @@ static int await_job_end(struct job *job, bool *left, void *pc)
 static int run_job(const struct job *how, void **result, bool *left, void *pc)
 {
 	*left = false;
-	int r = park_check(gt_self());
+	int r = how->shielded ? 0 : park_check(gt_self());
 	if (r < 0)
 		return r;
 	if (trace_wants(block_enter))
@@ -383,6 +384,14 @@ int offload_run(green_fn fn, void *arg, void **result, void (*abandon)(void *arg
 	bool left;
 
 	return run_job(&how, result, &left, pc);
+}
+
+int offload_to_end(green_fn fn, void *arg, void *pc)
+{
+	struct job how = { .fn = fn, .arg = arg, .state = JOB_QUEUED, .shielded = true };
+	bool left;
+
+	return run_job(&how, NULL, &left, pc);
 }
 
 int offload_leave(green_fn fn, void *arg, void (*release)(void *arg), bool *left, void *pc)

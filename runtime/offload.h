@@ -19,6 +19,9 @@
  * abandon may run at the same time. */
 int offload_run(green_fn fn, void *arg, void **result, void (*abandon)(void *arg), void *pc);
 
+/* The same, but that nothing ends the wait, not even before it begins. */
+int offload_to_end(green_fn fn, void *arg, void *pc);
+
 /* As green_offload(), but does not wait for fn when the caller is cancelled or
  * its deadline passes: -ECANCELED or -ETIMEDOUT at once, and release(arg) is
  * called after fn, on the pool's thread.  With every other result, -errno of a

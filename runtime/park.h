@@ -92,7 +92,7 @@ enum {
 	 * (sweep.c sets it while the word is ARMED|SAVED, not CLAIMED). */
 	PARK_ASLEEP = 1u << 6,
 };
-#define PARK_FLAGS_SHIFT 4 /* PARK_SHIELDED, PARK_OP, PARK_SIGNALS, once SAVED */
+#define PARK_FLAGS_SHIFT 4 /* PARK_SHIELDED and PARK_OP, once SAVED */
 #define PARK_SEQ_SHIFT 16
 #define PARK_REASON_SHIFT 8
 
@@ -104,8 +104,6 @@ enum {
 	 * group_next): a cancel or deadline does not end the wait but asks the
 	 * engine to cancel the operations, whose final completion ends it. */
 	PARK_OP = 1u << 1,
-	/* A signal for the thread may end the wait (interception). */
-	PARK_SIGNALS = 1u << 3,
 };
 
 struct park_ticket {
