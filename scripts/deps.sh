@@ -32,6 +32,7 @@ needs() {
 		echo 'cmd curl curl'
 		echo 'cmd gdb gdb'
 		echo 'cmd wrk wrk'
+		echo 'hdr openssl/ssl.h libssl-dev'
 		# Ubuntu's perf goes with one kernel: there it is a user's to choose.
 		[ -z "$(apt-cache madison linux-perf 2>/dev/null)" ] || echo 'cmd perf linux-perf'
 		;;
