@@ -100,7 +100,7 @@ ifeq ($(ARCH)$(filter $(sanitizers) fuzz,$(VARIANT)),x86_64)
 lib_src += $(filter-out %/none.c,$(wildcard runtime/intercept/*.[cS]))
 preload_lib := $(B)/libgreenrun.so
 else
-lib_src += runtime/intercept/none.c
+lib_src += runtime/intercept/none.c runtime/intercept/decode.c
 endif
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
@@ -279,7 +279,7 @@ $(foreach s,$(wildcard tests/test_http*.c),$(eval \
 $(foreach s,$(wildcard tests/stress/*.c),$(eval \
 	$(call program,$(s:tests/stress/%.c=$(B)/tests/stress_%),$(s),$(harness) -lcmocka,$(test_lib))))
 $(foreach s,$(wildcard tests/fuzz/fuzz_*.c),$(eval \
-	$(call program,$(s:tests/fuzz/%.c=$(B)/tests/%),$(s) $(httpd_src),-fsanitize=fuzzer)))
+	$(call program,$(s:tests/fuzz/%.c=$(B)/tests/%),$(s) $(httpd_src),-fsanitize=fuzzer,$(test_lib))))
 
 # test_model explores sources of the runtime and mutants of them.  part_PART.c includes
 # the sources; PART.FILE.NAME.sed makes a mutant, in which runtime/FILE.c is changed.  All

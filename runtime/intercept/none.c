@@ -3,7 +3,7 @@
  * Builds that cannot intercept system calls: another CPU, or a sanitizer beside.
  */
 #include "green.h"
-#include "feature.h"
+#include "options.h"
 
 #include <errno.h>
 
