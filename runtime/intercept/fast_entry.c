@@ -5,8 +5,23 @@
  * Compiled with -mgeneral-regs-only, as all files fast*.c here.
  */
 #include "arch/base.h"
+#include "intercept/dispatch.h"
 #include "intercept/entry.h"
 #include "worker.h"
+
+#include <signal.h>
+
+/* SIGSYS stays open: a dispatched call while it is blocked would be the end of the
+ * process.  Until the second call nothing is dispatched. */
+static long pass_mask(const struct call *c)
+{
+	static const uint64_t open = DISPATCH_SIGNAL;
+	long r = call_real(c);
+
+	if (r == 0 && c->arg[1] && c->arg[0] != SIG_UNBLOCK && dispatch_started)
+		call_raw(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&open, 0, sizeof(open), 0, 0);
+	return r;
+}
 
 /* Not where the caller's stack and ours would be two, or the child would use up the
  * parent's frames before the parent does. */
@@ -17,6 +32,8 @@ static long pass(const struct call *c)
 	case SYS_clone3:
 	case SYS_vfork:
 		return CALL_STACKLESS;
+	case SYS_rt_sigprocmask:
+		return pass_mask(c);
 	default:
 		return call_real(c);
 	}
