@@ -6,6 +6,7 @@
 #include "arch/base.h"
 #include "green.h"
 #include "intercept/entry.h"
+#include "intercept/interceptors.h"
 #include "intercept/thread.h"
 #include "options.h"
 #include "runtime.h"

@@ -12,8 +12,6 @@
 
 #include <stdbool.h>
 
-struct worker;
-
 /* GREEN_INTERCEPT=auto|patch|dispatch|both|off */
 enum intercept_mode {
 	INTERCEPT_AUTO,
@@ -22,13 +20,6 @@ enum intercept_mode {
 	INTERCEPT_BOTH,
 	INTERCEPT_OFF,
 };
-
-/* dispatch.c and patch.c.  Once, with all workers running; 0 or -errno, with
- * error_set(). */
-int interceptors_start(enum intercept_mode mode);
-/* On each worker's own OS thread, before it runs green threads and again after a
- * fork: SUD belongs to an OS thread. */
-int interceptors_arm(struct worker *w);
 
 /* Is it on? Read by handlers of the runtime's own; written once. */
 extern internal bool intercept_on;

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * First the text is scanned for the two bytes of a system call.  Functions that have them
+ * are decoded from their first instruction on: that tells which are instructions, and
+ * where short jumps go.  A scan over the whole text finds far ones.  Then room is made.
+ */
+#include "intercept/site.h"
+#include "intercept/decode.h"
+
+#include <string.h>
+
+#define JUMP_SIZE 5
+#define SHORT_JUMP_REACH 120 /* a little less than what a signed byte allows */
+#define TABLE_ENTRIES_MAX 4096
+
+struct search {
+	const struct image *image;
+	struct site_scratch bits;
+	uint32_t decoded_to; /* functions below this number */
+};
+
+/* ---- bits ---------------------------------------------------------------------- */
+
+static size_t words(const struct image *image)
+{
+	return (image->text_end - image->text) / 64 + 1;
+}
+
+size_t site_scratch_size(const struct image *image)
+{
+	return 3 * words(image) * sizeof(uint64_t);
+}
+
+static bool in_text(const struct image *image, uintptr_t address)
+{
+	return address - image->text < image->text_end - image->text;
+}
+
+static bool is_set(const struct search *s, const uint64_t *bits, uintptr_t address)
+{
+	uintptr_t at = address - s->image->text;
+
+	return bits[at / 64] >> (at % 64) & 1;
+}
+
+static void set(const struct search *s, uint64_t *bits, uintptr_t address)
+{
+	uintptr_t at = address - s->image->text;
+
+	bits[at / 64] |= (uint64_t)1 << (at % 64);
+}
+
+/* ---- who jumps where ------------------------------------------------------------ */
+
+static void add_target(void *search, uintptr_t address)
+{
+	struct search *s = search;
+
+	if (in_text(s->image, address))
+		set(s, s->bits.targets, address);
+}
+
+/* Offsets from the table's own address, as compilers write them for a switch. */
+static void add_table(struct search *s, uintptr_t table)
+{
+	for (unsigned i = 0; i < TABLE_ENTRIES_MAX; i++) {
+		int32_t offset;
+
+		if (!image_has_data(s->image, table + (uintptr_t)4 * i, sizeof(offset)))
+			return;
+		memcpy(&offset, (const void *)(table + (uintptr_t)4 * i), sizeof(offset));
+		if (!in_text(s->image, table + (uintptr_t)(intptr_t)offset))
+			return;
+		add_target(s, table + (uintptr_t)(intptr_t)offset);
+	}
+}
+
+static void add_reference(struct search *s, const uint8_t *code, const struct insn *insn)
+{
+	uintptr_t at = (uintptr_t)code;
+	int32_t offset;
+
+	if (insn->relative) {
+		add_target(s, insn_target(code, insn, at));
+	} else if (insn->rip_relative) {
+		memcpy(&offset, code + insn->disp_at, sizeof(offset));
+		at += insn->length + (uintptr_t)(intptr_t)offset;
+		if (in_text(s->image, at))
+			add_target(s, at);
+		else
+			add_table(s, at);
+	}
+}
+
+/* Any four bytes that are an offset to somewhere in the text: relative branches with
+ * four-byte offsets, addresses of code that are taken, and by chance a few others. */
+static void add_far_targets(struct search *s)
+{
+	uintptr_t text = s->image->text, size = s->image->text_end - text;
+	const uint8_t *code = (const uint8_t *)text;
+
+	for (uintptr_t at = 0; at + 4 <= size; at++) {
+		int32_t offset;
+
+		memcpy(&offset, code + at, sizeof(offset));
+		uintptr_t target = at + 4 + (uintptr_t)(intptr_t)offset;
+		if (__builtin_expect(target < size, 0))
+			s->bits.targets[target / 64] |= (uint64_t)1 << (target % 64);
+	}
+}
+
+/* ---- instructions --------------------------------------------------------------- */
+
+static void decode_function(struct search *s, uint32_t number)
+{
+	struct function f;
+	struct insn insn;
+
+	if (!image_function(s->image, number, &f))
+		return;
+	for (uintptr_t at = f.start; at < f.end; at += insn.length) {
+		if (!insn_decode((const uint8_t *)at, f.end - at, &insn))
+			return;
+		if (!f.signal_frame)
+			set(s, s->bits.starts, at);
+		add_reference(s, (const uint8_t *)at, &insn);
+	}
+}
+
+/* The function of a possible site, and its neighbours that a short jump could come from.
+ * Sites come in ascending order. */
+static void decode_around(struct search *s, uintptr_t site)
+{
+	long first = image_find(s->image, site - INT8_MAX - INSN_MAX);
+	long last = image_find(s->image, site + INT8_MAX + INSN_MAX);
+
+	if (first < (long)s->decoded_to)
+		first = (long)s->decoded_to;
+	for (; first <= last; first++)
+		decode_function(s, (uint32_t)first);
+	if (last >= (long)s->decoded_to)
+		s->decoded_to = (uint32_t)last + 1;
+}
+
+/* The next two bytes of a system call from address on; the end: none. */
+static uintptr_t next_syscall(const struct image *image, uintptr_t address)
+{
+	while (address + 2 <= image->text_end) {
+		const uint8_t *at = memchr((const void *)address, 0x05, image->text_end - address);
+
+		if (!at)
+			break;
+		if ((uintptr_t)at > image->text && at[-1] == 0x0f)
+			return (uintptr_t)at - 1;
+		address = (uintptr_t)at + 1;
+	}
+	return image->text_end;
+}
+
+/* ---- room ----------------------------------------------------------------------- */
+
+/* May it be executed elsewhere?  What goes somewhere else may not, and a landing pad of
+ * indirect branches shall stay where it is. */
+static bool can_move(uintptr_t at, struct insn *insn)
+{
+	static const uint8_t landing[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+
+	return insn_decode((const uint8_t *)at, INSN_MAX, insn) && insn->flow == FLOW_NEXT &&
+	       memcmp((const void *)at, landing, sizeof(landing)) != 0;
+}
+
+/* Where the window of the site begins; 0: there can be none. */
+static uintptr_t find_window(const struct search *s, uintptr_t site)
+{
+	uintptr_t at = site;
+
+	while (site + 2 - at < JUMP_SIZE) {
+		uintptr_t before = at - 1;
+		struct insn insn;
+
+		/* All before the first instruction go on into the next. */
+		while (!is_set(s, s->bits.starts, before))
+			if (--before <= s->image->text || site - before > INSN_MAX)
+				return 0;
+		if (is_set(s, s->bits.targets, at) || !can_move(before, &insn) ||
+		    before + insn.length != at || is_set(s, s->bits.taken, before))
+			return 0;
+		at = before;
+	}
+	for (uintptr_t inner = at + 1; inner < site + 2; inner++)
+		if (is_set(s, s->bits.targets, inner))
+			return 0;
+	return at;
+}
+
+static bool is_padding(const uint8_t *code, const struct insn *insn)
+{
+	const uint8_t opcode = code[insn->opcode_at];
+
+	if (insn->opcode_at > 0 && code[insn->opcode_at - 1] == 0x0f)
+		return opcode == 0x1f;
+	return (opcode == 0x90 && code[0] != 0xf3) || opcode == 0xcc;
+}
+
+/* Five bytes of padding from at on that nobody jumps to. */
+static bool is_free_padding(const struct search *s, uintptr_t at)
+{
+	struct insn insn;
+	uintptr_t end = at;
+
+	while (end - at < JUMP_SIZE) {
+		if (!in_text(s->image, end + INSN_MAX) ||
+		    !insn_decode((const uint8_t *)end, INSN_MAX, &insn) ||
+		    !is_padding((const uint8_t *)end, &insn))
+			return false;
+		end += insn.length;
+	}
+	for (uintptr_t inner = at; inner < at + JUMP_SIZE; inner++)
+		if (is_set(s, s->bits.targets, inner) || is_set(s, s->bits.taken, inner))
+			return false;
+	return true;
+}
+
+/* Padding in reach of a short jump at the site; 0: there is none. */
+static uintptr_t find_pad(const struct search *s, uintptr_t site)
+{
+	uintptr_t from = site - SHORT_JUMP_REACH, to = site + SHORT_JUMP_REACH;
+	struct insn insn;
+
+	if (from < s->image->text || to >= s->image->text_end)
+		return 0;
+	for (uintptr_t at = from; at < to; at++) {
+		if (!is_set(s, s->bits.starts, at) ||
+		    !insn_decode((const uint8_t *)at, INSN_MAX, &insn))
+			continue;
+		if ((insn.flow == FLOW_JUMP || insn.flow == FLOW_INDIRECT ||
+		     insn.flow == FLOW_END) &&
+		    at + insn.length < to && is_free_padding(s, at + insn.length))
+			return at + insn.length;
+	}
+	return 0;
+}
+
+/* Is it code of a function that the decoder could not follow to there?  (Else the two
+ * bytes are part of another instruction, or no code.) */
+static bool is_unreached(const struct search *s, uintptr_t site)
+{
+	long number = image_find(s->image, site);
+	struct function f;
+	struct insn insn;
+
+	if (number < 0 || !image_function(s->image, (uint32_t)number, &f) || f.signal_frame ||
+	    site >= f.end)
+		return false;
+	while (f.start < site && insn_decode((const uint8_t *)f.start, f.end - f.start, &insn))
+		f.start += insn.length;
+	return f.start < site;
+}
+
+static void take(const struct search *s, uintptr_t from, uintptr_t to)
+{
+	for (; from < to; from++)
+		set(s, s->bits.taken, from);
+}
+
+static bool make_room(const struct search *s, struct site *site)
+{
+	site->pad = 0;
+	site->window = find_window(s, site->at);
+	if (!site->window) {
+		site->window = site->at;
+		site->pad = find_pad(s, site->at);
+		if (!site->pad)
+			return false;
+		take(s, site->pad, site->pad + JUMP_SIZE);
+	}
+	take(s, site->window, site->at + 2);
+	return true;
+}
+
+unsigned sites_find(const struct image *image, void *scratch, struct site *sites, unsigned max,
+                    unsigned *left)
+{
+	struct search s = { .image = image };
+	unsigned count = 0;
+
+	s.bits.starts = scratch;
+	s.bits.targets = s.bits.starts + words(image);
+	s.bits.taken = s.bits.targets + words(image);
+	*left = 0;
+	for (uintptr_t at = image->text; (at = next_syscall(image, at)) < image->text_end; at += 2)
+		decode_around(&s, at);
+	add_far_targets(&s);
+	image_pointers(image, add_target, &s);
+	for (uintptr_t at = image->text; (at = next_syscall(image, at)) < image->text_end;
+	     at += 2) {
+		struct site site = { .at = at };
+
+		if (!is_set(&s, s.bits.starts, at)) {
+			*left += is_unreached(&s, at);
+			continue;
+		}
+		if (count < max && make_room(&s, &site))
+			sites[count++] = site;
+		else
+			++*left;
+	}
+	return count;
+}
