@@ -66,7 +66,7 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           NAMED("why:send", PARK_SEND), NAMED("why:receive", PARK_RECV),
 	           NAMED("why:select", PARK_SELECT), NAMED("why:pool", PARK_POOL),
 	           NAMED("why:io", PARK_IO), NAMED("why:close", PARK_CLOSE),
-	           NAMED("why:offload", PARK_OFFLOAD),
+	           NAMED("why:offload", PARK_OFFLOAD), NAMED("why:futex", PARK_FUTEX),
 
 	           GLOBAL(census_sites), STRUCT(census_site), FIELD(census_site, pc),
 	           FIELD(census_site, fn), FIELD(census_site, deepest), FIELD(census_site, size),

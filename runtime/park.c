@@ -26,6 +26,7 @@ const char *park_why_name(enum park_why why)
 		[PARK_SEM] = "semaphore", [PARK_WG] = "wait group", [PARK_SEND] = "send",
 		[PARK_RECV] = "receive",  [PARK_SELECT] = "select", [PARK_POOL] = "pool",
 		[PARK_IO] = "io",         [PARK_CLOSE] = "close",   [PARK_OFFLOAD] = "offload",
+		[PARK_FUTEX] = "futex",
 	};
 
 	return (unsigned)why < PARK_WHY_COUNT && names[why] ? names[why] : "unknown";

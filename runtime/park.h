@@ -69,6 +69,7 @@ enum park_why {
 	PARK_IO,
 	PARK_CLOSE,
 	PARK_OFFLOAD,
+	PARK_FUTEX, /* under interception: mutexes, conditions … of libc */
 	PARK_WHY_COUNT,
 };
 const char *park_why_name(enum park_why why);

@@ -103,8 +103,8 @@ void steal_init(void);
 /* A green thread on a stack of somebody else's, with its registers saved at sp (NULL:
  * the caller runs on it), and an FS base of its own unless that is NULL.  It may move
  * if it has one.  It is nobody's to join, and on no queue yet: sched_start().  NULL: none
- * can be had. */
-struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc);
+ * can be had with an index up to that. */
+struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc, uint32_t index_max);
 /* It ends.  See sched_end_lent(). */
 _Noreturn void spawn_lent_ends(struct gt *self, void *object);
 

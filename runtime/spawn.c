@@ -378,12 +378,16 @@ static inline __attribute__((always_inline)) stack_id settle_end(struct worker *
 	return stack;
 }
 
-struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc)
+struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc, uint32_t index_max)
 {
 	struct gt *gt = runtime_usable() < 0 ? NULL : gt_alloc(&w->gts);
 
 	if (!gt)
 		return NULL;
+	if (gt_index(gt) > index_max) {
+		gt_free(&w->gts, gt);
+		return NULL;
+	}
 	gt->stack_class = GT_CLASS_LENT;
 	gt->stack = STACK_LENT;
 	gt->sp = sp;

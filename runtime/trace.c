@@ -23,7 +23,7 @@
 
 _Static_assert(sizeof(struct trace_record) == 32, "two a cache line");
 _Static_assert((int)PARK_WHY_COUNT == (int)TRACE_WHY_COUNT && (int)PARK_POOL == (int)TRACE_POOL &&
-                       (int)PARK_OFFLOAD == (int)TRACE_OFFLOAD,
+                       (int)PARK_FUTEX == (int)TRACE_FUTEX,
                "numbers that tracers know");
 _Static_assert((int)WAKE_PEER == (int)TRACE_WAKE_PEER && (int)WAKE_SIGNAL == (int)TRACE_WAKE_SIGNAL,
                "numbers that tracers know");

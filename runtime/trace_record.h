@@ -93,6 +93,7 @@ enum trace_why {
 	TRACE_IO,
 	TRACE_CLOSE,
 	TRACE_OFFLOAD,
+	TRACE_FUTEX,
 	TRACE_WHY_COUNT,
 };
 

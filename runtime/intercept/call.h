@@ -47,6 +47,12 @@
 /* Below every errno: no result of the kernel's. */
 #define CALL_MORE (-0x10000)
 #define CALL_PASS (-0x10001)
+/* The kernel's own codes for a call that a signal has ended.  The end of the call makes
+ * it anew with what the handler left in arg, or makes it -EINTR if one of the program's
+ * handlers has run: RESTARTSYS only if that has no SA_RESTART. */
+#define CALL_RESTARTSYS (-512)
+#define CALL_RESTARTNOHAND (-514)
+#define CALL_RESTART_BLOCK (-516)
 /* Between fast_entry.c and the entry: the real call, made where it needs no stack.  A
  * child that begins on another one cannot come back through a frame on this one. */
 #define CALL_STACKLESS (-0x10002)
@@ -68,8 +74,8 @@ struct call {
 	void *vector; /* its vector state, an XSAVEC area; not set in the fast stage */
 	long nr;      /* what handlers read and may change, for CALL_PASS */
 	long arg[6];
-	/* The caller's registers, put back when the call returns.  Those from rbx on
-	 * are not set in the fast stage. */
+	/* The caller's registers, put back when the call returns; those from rbx on only
+	 * after the full stage. */
 	uintptr_t rax, rdi, rsi, rdx, r10, r8, r9;
 	uintptr_t rbx, r12, r13, r14, r15;
 	long result; /* of the full stage, when its vector state is put back */

@@ -57,6 +57,11 @@ intercept_entry:
 	mov	%r10, CALL_R10(%rbp)
 	mov	%r8, CALL_R8(%rbp)
 	mov	%r9, CALL_R9(%rbp)
+	mov	%rbx, CALL_RBX(%rbp)
+	mov	%r12, CALL_R12(%rbp)
+	mov	%r13, CALL_R13(%rbp)
+	mov	%r14, CALL_R14(%rbp)
+	mov	%r15, CALL_R15(%rbp)
 	cld
 	mov	%rbp, %rdi
 	call	intercept_fast
@@ -72,12 +77,14 @@ intercept_entry:
 	mov	CALL_R8(%rbp), %r8
 	mov	CALL_R9(%rbp), %r9
 	mov	CALL_PC(%rbp), %rcx
-	mov	CALL_SP(%rbp), %rsp
+	mov	CALL_SP(%rbp), %r11
+	/* Nothing is read below the stack pointer: a signal may come at any moment. */
 	.cfi_remember_state
-	.cfi_def_cfa rsp, 0
+	mov	CALL_RBP(%rbp), %rbp
+	.cfi_def_cfa r11, 0
 	.cfi_register rip, rcx
-	mov	(%rbp), %rbp
 	.cfi_restore rbp
+	mov	%r11, %rsp
 	jmp	*%rcx
 	.cfi_restore_state
 
@@ -91,22 +98,19 @@ intercept_entry:
 	mov	CALL_R10(%rbp), %r10
 	mov	CALL_R8(%rbp), %r8
 	mov	CALL_PC(%rbp), %r9
-	mov	CALL_SP(%rbp), %rsp
+	mov	CALL_SP(%rbp), %r11
 	.cfi_remember_state
-	.cfi_def_cfa rsp, 0
+	mov	CALL_RBP(%rbp), %rbp
+	.cfi_def_cfa r11, 0
 	.cfi_register rip, r9
-	mov	(%rbp), %rbp
 	.cfi_restore rbp
+	mov	%r11, %rsp
+	.cfi_def_cfa_register rsp
 	syscall
 	jmp	*%r9
 	.cfi_restore_state
 
 .Lfull:
-	mov	%rbx, CALL_RBX(%rbp)
-	mov	%r12, CALL_R12(%rbp)
-	mov	%r13, CALL_R13(%rbp)
-	mov	%r14, CALL_R14(%rbp)
-	mov	%r15, CALL_R15(%rbp)
 	sub	intercept_vector_bytes(%rip), %rsp
 	mov	%rsp, CALL_VECTOR(%rbp)
 	xor	%eax, %eax		/* the header, which XSAVEC writes in part */

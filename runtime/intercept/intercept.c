@@ -8,6 +8,7 @@
 #include "intercept/entry.h"
 #include "intercept/interceptors.h"
 #include "intercept/thread.h"
+#include "intercept/thread_exit.h"
 #include "options.h"
 #include "runtime.h"
 #include "scheduler.h"
@@ -98,6 +99,7 @@ static int start_workers(void)
 		return r;
 	}
 	intercept_vector_init();
+	thread_exit_init();
 	own_tls = true;
 	worker_start_hook = arm_others;
 	r = runtime_start_here();

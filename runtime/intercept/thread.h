@@ -29,11 +29,14 @@ static inline bool tid_is_green(long tid)
 /* A wait in the futex table (futex.c). */
 struct futex_wait {
 	struct futex_wait *next, *prev;
-	uintptr_t address;
+	_Atomic uintptr_t address; /* under the lock of its bucket */
 	uint32_t bits;
 	bool listed;
+	bool woke; /* it was this one of a group */
 	struct park_ticket ticket;
 };
+
+#define THREAD_NAME_SIZE 16
 
 struct thread {
 	/* Owner: the green thread itself, unless said otherwise. */
@@ -50,7 +53,8 @@ struct thread {
 	void *_Atomic queue;      /* siginfo of what is pending (signals.c) */
 	stack_t altstack;         /* sigaltstack(2) */
 	struct futex_wait futex;
-	char name[16]; /* prctl(PR_SET_NAME) */
+	uint64_t cpus;               /* sched_setaffinity(2): the first 64; 0: nothing was set */
+	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME); "": the process's */
 };
 
 extern internal struct thread *threads; /* by gt_index() */
@@ -82,6 +86,16 @@ static inline struct thread *thread_self_fast(void)
 /* Who has this tid now: NULL if nobody.  Stale at once, unless the caller keeps that
  * thread from ending. */
 struct thread *thread_find(int tid);
+
+/* In the fast stage: is it the id of a green thread, the first one's and 0 included? */
+bool fast_is_ours(long tid);
+
+/* Threads of the program that have not ended, the first one included. */
+extern internal _Atomic uint32_t threads_alive;
+
+/* What the process was allowed when it began: the workers bind themselves. */
+extern internal unsigned long threads_cpus[1024 / 64];
+extern internal long threads_cpus_bytes;
 
 /* The table; 0 or -ENOMEM.  Once a process. */
 int threads_init(void);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * futex(2) and futex_waitv(2): which operation with which arguments.
+ *
+ * Not here: priority inheritance, which the kernel does by the tids of OS threads.  The
+ * program is told that this kernel has none (pthread_mutexattr_setprotocol(3) says so
+ * then).
+ */
+#include "intercept/call.h"
+#include "intercept/futex.h"
+#include "intercept/thread.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <time.h>
+
+#define SECOND_NS 1000000000
+
+/* As CLOCK_MONOTONIC: a time of that clock, of the wall clock, or from now. */
+static int deadline_of(const struct timespec *ts, bool relative, bool wall, int64_t *deadline_ns)
+{
+	*deadline_ns = GREEN_FOREVER;
+	if (!ts)
+		return 0;
+	if (ts->tv_sec < 0 || (unsigned long)ts->tv_nsec >= SECOND_NS)
+		return -EINVAL;
+	int64_t from = 0;
+	if (relative) {
+		from = sys.now();
+	} else if (wall) {
+		struct timespec there;
+		clock_gettime(CLOCK_REALTIME, &there);
+		from = sys.now() - (there.tv_sec * SECOND_NS + there.tv_nsec);
+	}
+	if (ts->tv_sec < (GREEN_FOREVER - from) / SECOND_NS - 1)
+		*deadline_ns = from + ts->tv_sec * SECOND_NS + ts->tv_nsec;
+	return 0;
+}
+
+static long do_wait(const struct call *c, bool relative, bool wall, uint32_t bits)
+{
+	int64_t deadline_ns;
+	int r = deadline_of((const struct timespec *)c->arg[3], relative, wall, &deadline_ns);
+
+	if (r < 0 || bits == 0)
+		return -EINVAL;
+	return futex_wait((const void *)c->arg[0], (uint32_t)c->arg[2], bits, deadline_ns,
+	                  (void *)c->pc);
+}
+
+static uint32_t count_of(long n)
+{
+	return (int)n < 1 ? 1 : (uint32_t)n; /* as the kernel: at least one */
+}
+
+static long do_wake(const struct call *c, uint32_t bits, bool shared)
+{
+	if (bits == 0)
+		return -EINVAL;
+	return futex_wake((const void *)c->arg[0], count_of(c->arg[2]), bits, shared);
+}
+
+/* Those who wait in the kernel are not moved but woken, all of them: they look again. */
+static long do_requeue(const struct call *c, bool compare, bool shared)
+{
+	int wake = (int)c->arg[2], requeue = (int)c->arg[3];
+	uint32_t expected = (uint32_t)c->arg[5];
+
+	if (wake < 0 || requeue < 0)
+		return -EINVAL;
+	long r = futex_requeue((const void *)c->arg[0], (const void *)c->arg[4], (uint32_t)wake,
+	                       (uint32_t)requeue, compare ? &expected : NULL);
+	if (r >= 0 && r < (long)wake + requeue)
+		futex_wake_kernel((const void *)c->arg[0], INT_MAX, FUTEX_BITSET_MATCH_ANY, shared);
+	return r;
+}
+
+static int sign_extended(uint32_t field)
+{
+	return (int)(field << 20) >> 20;
+}
+
+/* The operation on the second word; whether its old value fulfils the condition. */
+static int operate(uint32_t code, _Atomic uint32_t *word)
+{
+	int operand = sign_extended(code >> 12 & 0xfff), compare = sign_extended(code & 0xfff);
+	uint32_t value = (uint32_t)operand;
+	int old;
+
+	if (code >> 28 & FUTEX_OP_OPARG_SHIFT)
+		value = 1u << (operand & 31);
+	switch (code >> 28 & 7) {
+	case FUTEX_OP_SET:
+		old = (int)atomic_exchange(word, value);
+		break;
+	case FUTEX_OP_ADD:
+		old = (int)atomic_fetch_add(word, value);
+		break;
+	case FUTEX_OP_OR:
+		old = (int)atomic_fetch_or(word, value);
+		break;
+	case FUTEX_OP_ANDN:
+		old = (int)atomic_fetch_and(word, ~value);
+		break;
+	case FUTEX_OP_XOR:
+		old = (int)atomic_fetch_xor(word, value);
+		break;
+	default:
+		return -ENOSYS;
+	}
+	switch (code >> 24 & 0xf) {
+	case FUTEX_OP_CMP_EQ:
+		return old == compare;
+	case FUTEX_OP_CMP_NE:
+		return old != compare;
+	case FUTEX_OP_CMP_LT:
+		return old < compare;
+	case FUTEX_OP_CMP_LE:
+		return old <= compare;
+	case FUTEX_OP_CMP_GT:
+		return old > compare;
+	case FUTEX_OP_CMP_GE:
+		return old >= compare;
+	default:
+		return -ENOSYS;
+	}
+}
+
+static long do_wake_op(const struct call *c, bool shared)
+{
+	int r = operate((uint32_t)c->arg[5], (_Atomic uint32_t *)c->arg[4]);
+
+	if (r < 0)
+		return r;
+	long woken = futex_wake((const void *)c->arg[0], count_of(c->arg[2]),
+	                        FUTEX_BITSET_MATCH_ANY, shared);
+	if (r)
+		woken += futex_wake((const void *)c->arg[4], count_of(c->arg[3]),
+		                    FUTEX_BITSET_MATCH_ANY, shared);
+	return woken;
+}
+
+long call_futex(struct call *c)
+{
+	int op = (int)c->arg[1] & FUTEX_CMD_MASK;
+	bool wall = c->arg[1] & FUTEX_CLOCK_REALTIME, shared = !(c->arg[1] & FUTEX_PRIVATE_FLAG);
+
+	if (c->arg[0] & 3)
+		return -EINVAL;
+	if (wall && op != FUTEX_WAIT && op != FUTEX_WAIT_BITSET)
+		return -ENOSYS;
+	switch (op) {
+	case FUTEX_WAIT:
+		return do_wait(c, true, wall, FUTEX_BITSET_MATCH_ANY);
+	case FUTEX_WAIT_BITSET:
+		return do_wait(c, false, wall, (uint32_t)c->arg[5]);
+	case FUTEX_WAKE:
+		return do_wake(c, FUTEX_BITSET_MATCH_ANY, shared);
+	case FUTEX_WAKE_BITSET:
+		return do_wake(c, (uint32_t)c->arg[5], shared);
+	case FUTEX_REQUEUE:
+		return do_requeue(c, false, shared);
+	case FUTEX_CMP_REQUEUE:
+		return do_requeue(c, true, shared);
+	case FUTEX_WAKE_OP:
+		return do_wake_op(c, shared);
+	default:
+		return -ENOSYS;
+	}
+}
+
+/* ---- futex_waitv ------------------------------------------------------------------ */
+
+static int check_vector(const struct futex_waitv *at, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if ((at[i].flags & ~(uint32_t)FUTEX_PRIVATE_FLAG) != FUTEX_32 || at[i].__reserved ||
+		    at[i].uaddr & 3)
+			return -EINVAL;
+	return 0;
+}
+
+long call_futex_waitv(struct call *c)
+{
+	struct futex_wait waits[FUTEX_WAITV_MAX];
+	const struct futex_waitv *at = (const struct futex_waitv *)c->arg[0];
+	unsigned count = (unsigned)c->arg[1];
+	int64_t deadline_ns;
+
+	if (c->arg[2] || !at || count - 1 >= FUTEX_WAITV_MAX)
+		return -EINVAL;
+	/* CLOCK_REALTIME is 0, and the only other one that may be asked for. */
+	if (c->arg[3] && (int)c->arg[4] != CLOCK_REALTIME && (int)c->arg[4] != CLOCK_MONOTONIC)
+		return -EINVAL;
+	int r = deadline_of((const struct timespec *)c->arg[3], false,
+	                    (int)c->arg[4] == CLOCK_REALTIME, &deadline_ns);
+	if (r == 0)
+		r = check_vector(at, count);
+	return r < 0 ? r : futex_wait_any(waits, at, count, deadline_ns, (void *)c->pc);
+}
