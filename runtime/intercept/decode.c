@@ -4,6 +4,8 @@
  */
 #include "intercept/decode.h"
 
+#include <string.h>
+
 /* What an opcode is followed by:
  *	.  nothing              m  ModRM
  *	b  1 byte               B  ModRM, 1 byte
@@ -52,51 +54,47 @@ enum map { MAP_ONE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_XOP8, MAP_XOP9, MAP_XOPA, MA
 
 struct cursor {
 	const uint8_t *code;
-	size_t size, at;
+	size_t at;
 	bool operand_16, address_32, wide, repne; /* 66, 67, REX.W, F2 */
 	bool vector;                              /* VEX, EVEX or XOP */
 };
 
-static int peek(const struct cursor *c, size_t ahead)
-{
-	return c->at + ahead < c->size ? c->code[c->at + ahead] : -1;
-}
+/* Prefixes, a ModRM, a SIB and everything between are read without looking where the
+ * memory ends: this far at most. */
+#define READ_AHEAD (INSN_MAX + 8)
 
+/* Leaves the cursor at the opcode, or at its first escape. */
 static void take_prefixes(struct cursor *c)
 {
-	for (;; c->at++) {
-		int b = peek(c, 0);
+	for (; c->at < INSN_MAX; c->at++) {
+		uint8_t b = c->code[c->at];
 
-		if (b >= 0x40 && b <= 0x4f) {
-			int next = peek(c, 1);
-			bool last = next < 0x40 || next > 0x4f;
-
-			/* Counts only as the last prefix. */
-			if (last && next != 0x66 && next != 0x67 && (next < 0xf2 || next > 0xf3) &&
-			    next != 0xf0 && (next | 0x18) != 0x3e && next != 0x64 && next != 0x65)
-				c->wide = b & 8;
-		} else if (b == 0x66) {
-			c->operand_16 = true;
-		} else if (b == 0x67) {
-			c->address_32 = true;
-		} else if (b == 0xf2) {
-			c->repne = true;
-		} else if (b != 0xf0 && b != 0xf3 && (b | 0x18) != 0x3e && b != 0x64 && b != 0x65) {
+		if (one_byte[b] != '-')
 			return;
+		if ((b & 0xf0) == 0x40) { /* counts only as the last one */
+			c->wide = b & 8;
+			continue;
 		}
+		if (b == 0x66)
+			c->operand_16 = true;
+		else if (b == 0x67)
+			c->address_32 = true;
+		else if (b == 0xf2)
+			c->repne = true;
+		else if (b != 0xf0 && b != 0xf3 && (b | 0x18) != 0x3e && b != 0x64 && b != 0x65)
+			return;
+		c->wide = false;
 	}
 }
 
 /* VEX, EVEX and XOP name the map in their first byte after the escape. */
-static enum map take_vector_prefix(struct cursor *c, int escape)
+static enum map take_vector_prefix(struct cursor *c, uint8_t escape)
 {
 	static const uint8_t vex[] = { MAP_NONE, MAP_0F, MAP_0F38, MAP_0F3A };
 	static const uint8_t evex[] = { MAP_NONE, MAP_0F,   MAP_0F38, MAP_0F3A,
 		                        MAP_NONE, MAP_0F38, MAP_0F38, MAP_NONE };
-	int first = peek(c, 1);
+	uint8_t first = c->code[c->at + 1];
 
-	if (first < 0)
-		return MAP_NONE;
 	c->vector = true;
 	c->wide = false;
 	if (escape == 0xc5) {
@@ -114,9 +112,9 @@ static enum map take_vector_prefix(struct cursor *c, int escape)
 /* Leaves the cursor at the last byte of the opcode. */
 static enum map take_escapes(struct cursor *c)
 {
-	int b = peek(c, 0), next = peek(c, 1);
+	uint8_t b = c->code[c->at], next = c->code[c->at + 1];
 
-	if (b == 0xc4 || b == 0xc5 || b == 0x62 || (b == 0x8f && next >= 0 && (next & 31) >= 8))
+	if (b == 0xc4 || b == 0xc5 || b == 0x62 || (b == 0x8f && (next & 31) >= 8))
 		return take_vector_prefix(c, b);
 	if (b != 0x0f)
 		return MAP_ONE;
@@ -158,16 +156,13 @@ static char form_of(const struct cursor *c, enum map map, uint8_t opcode)
 /* ModRM, SIB and displacement; the cursor is at ModRM. */
 static void take_modrm(struct cursor *c, struct insn *insn)
 {
-	int modrm = peek(c, 0), sib;
-	int mod = modrm >> 6, rm = modrm & 7;
+	uint8_t modrm = c->code[c->at++];
+	unsigned mod = modrm >> 6, rm = modrm & 7;
 
-	c->at++;
-	if (modrm < 0 || mod == 3)
+	if (mod == 3)
 		return;
 	if (rm == 4) {
-		sib = peek(c, 0);
-		c->at++;
-		if (sib >= 0 && (sib & 7) == 5 && mod == 0)
+		if ((c->code[c->at++] & 7) == 5 && mod == 0)
 			mod = 2;
 	} else if (rm == 5 && mod == 0) {
 		insn->rip_relative = true;
@@ -180,7 +175,7 @@ static void take_modrm(struct cursor *c, struct insn *insn)
 	}
 }
 
-static unsigned immediate_size(const struct cursor *c, char form, int modrm)
+static unsigned immediate_size(const struct cursor *c, char form, uint8_t modrm)
 {
 	unsigned by_operand = c->operand_16 && !c->wide && !c->vector ? 2 : 4;
 
@@ -212,7 +207,7 @@ static unsigned immediate_size(const struct cursor *c, char form, int modrm)
 	}
 }
 
-static enum insn_flow flow_of(enum map map, uint8_t opcode, int modrm)
+static enum insn_flow flow_of(enum map map, uint8_t opcode, uint8_t modrm)
 {
 	int reg = modrm >> 3 & 7;
 
@@ -238,25 +233,25 @@ static enum insn_flow flow_of(enum map map, uint8_t opcode, int modrm)
 	return FLOW_NEXT;
 }
 
-unsigned insn_decode(const uint8_t *code, size_t size, struct insn *insn)
+/* At least READ_AHEAD bytes of code may be read, not all of which need be there. */
+static unsigned decode(const uint8_t *code, struct insn *insn)
 {
-	struct cursor c = { .code = code, .size = size < INSN_MAX ? size : INSN_MAX };
+	struct cursor c = { .code = code };
 	enum map map;
-	int opcode, modrm = 0;
+	uint8_t opcode, modrm = 0;
 	char form;
 
-	*insn = (struct insn){ 0 };
 	take_prefixes(&c);
-	map = take_escapes(&c);
-	opcode = peek(&c, 0);
-	if (opcode < 0)
+	if (c.at == INSN_MAX)
 		return 0;
-	form = form_of(&c, map, (uint8_t)opcode);
+	map = take_escapes(&c);
+	opcode = code[c.at];
+	form = form_of(&c, map, opcode);
 	if (form == '-')
 		return 0;
 	insn->opcode_at = (uint8_t)c.at++;
 	if (form == 'm' || form == 't' || (form >= 'A' && form <= 'Z' && form != 'R')) {
-		modrm = peek(&c, 0);
+		modrm = code[c.at];
 		/* Moves to and from control registers take it for a register always. */
 		if (map == MAP_0F && !c.vector && opcode >= 0x20 && opcode <= 0x23)
 			c.at++;
@@ -266,13 +261,27 @@ unsigned insn_decode(const uint8_t *code, size_t size, struct insn *insn)
 	insn->imm_at = (uint8_t)c.at;
 	insn->imm_size = (uint8_t)immediate_size(&c, form, modrm);
 	c.at += insn->imm_size;
-	if (c.at > c.size)
-		return 0;
-	insn->length = (uint8_t)c.at;
 	if (!c.vector)
-		insn->flow = (uint8_t)flow_of(map, (uint8_t)opcode, modrm);
+		insn->flow = (uint8_t)flow_of(map, opcode, modrm);
 	insn->relative = form == 'r' || form == 'R' || (insn->flow == FLOW_BRANCH && form == 'Z');
-	return insn->length;
+	return (unsigned)c.at;
+}
+
+unsigned insn_decode(const uint8_t *code, size_t size, struct insn *insn)
+{
+	uint8_t copy[READ_AHEAD] = { 0 };
+	unsigned length;
+
+	*insn = (struct insn){ 0 };
+	if (size < READ_AHEAD) {
+		memcpy(copy, code, size);
+		code = copy;
+	}
+	length = decode(code, insn);
+	if (length > INSN_MAX || length > size)
+		length = 0;
+	insn->length = (uint8_t)length;
+	return length;
 }
 
 uintptr_t insn_target(const uint8_t *code, const struct insn *insn, uintptr_t address)

@@ -232,13 +232,16 @@ static int try_text(const struct patch *p, const char **why)
 	long fd = sys4(SYS_openat, AT_FDCWD, p->path, O_RDONLY | O_CLOEXEC, 0);
 	long r;
 
-	*why = "libc's text cannot be changed (SELinux, seccomp)";
-	if (fd < 0)
+	if (fd < 0) {
+		*why = "libc's file cannot be read";
 		return (int)fd;
+	}
 	r = sys6(SYS_mmap, NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
 	sys1(SYS_close, fd);
-	if (is_error(r))
+	if (is_error(r)) {
+		*why = "libc's file cannot be mapped";
 		return (int)r;
+	}
 	volatile uint8_t *copy = (uint8_t *)r;
 	r = sys3(SYS_mprotect, copy, PAGE, PROT_READ | PROT_WRITE);
 	if (r == 0) {
@@ -246,6 +249,8 @@ static int try_text(const struct patch *p, const char **why)
 		r = sys3(SYS_mprotect, copy, PAGE, PROT_READ | PROT_EXEC);
 	}
 	sys_unmap((void *)copy, PAGE);
+	if (r < 0)
+		*why = "libc's text cannot be changed (SELinux, seccomp)";
 	return (int)r;
 }
 

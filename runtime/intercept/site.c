@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * First the text is scanned for the two bytes of a system call.  Functions that have them
- * are decoded from their first instruction on: that tells which are instructions, and
- * where short jumps go.  A scan over the whole text finds far ones.  Then room is made.
+ * First the text is scanned for the two bytes of a system call, and for far jumps.
+ * Functions that have the former are decoded from their first instruction on: that tells
+ * which are instructions, and where short jumps go.  Then room is made.
  */
 #include "intercept/site.h"
 #include "intercept/decode.h"
 
+#include <emmintrin.h>
 #include <string.h>
 
 #define JUMP_SIZE 5
@@ -17,6 +18,8 @@ struct search {
 	const struct image *image;
 	struct site_scratch bits;
 	uint32_t decoded_to; /* functions below this number */
+	struct site *sites;  /* max of them; the candidates' addresses, at first */
+	unsigned max, candidates;
 };
 
 /* ---- bits ---------------------------------------------------------------------- */
@@ -92,20 +95,80 @@ static void add_reference(struct search *s, const uint8_t *code, const struct in
 	}
 }
 
-/* Any four bytes that are an offset to somewhere in the text: relative branches with
- * four-byte offsets, addresses of code that are taken, and by chance a few others. */
-static void add_far_targets(struct search *s)
+/* ---- scanning ------------------------------------------------------------------- */
+
+/* What two bytes in a row may be the opcode of, wherever they lie. */
+enum kind { KIND_NONE, KIND_OFFSET, KIND_SYSCALL };
+
+/* Call, jump, the conditional ones, lea of an address by rip, xbegin: four bytes follow
+ * that say where. */
+static enum kind kind_of(uint8_t before, uint8_t byte)
 {
-	uintptr_t text = s->image->text, size = s->image->text_end - text;
-	const uint8_t *code = (const uint8_t *)text;
+	if ((byte & 0xfe) == 0xe8 || (before == 0x0f && (byte & 0xf0) == 0x80) ||
+	    (before == 0x8d && (byte & 0xc7) == 0x05) || (before == 0xc7 && byte == 0xf8))
+		return KIND_OFFSET;
+	return before == 0x0f && byte == 0x05 ? KIND_SYSCALL : KIND_NONE;
+}
 
-	for (uintptr_t at = 0; at + 4 <= size; at++) {
-		int32_t offset;
+/* The same of sixteen bytes, as two masks with a bit for each. */
+static void kinds_of(const uint8_t *code, unsigned *offsets, unsigned *syscalls)
+{
+	const __m128i bytes = _mm_loadu_si128((const void *)code);
+	const __m128i before = _mm_loadu_si128((const void *)(code - 1));
+	const __m128i escape = _mm_cmpeq_epi8(before, _mm_set1_epi8(0x0f));
+#define IS(value, mask, wanted)                                           \
+	_mm_cmpeq_epi8(_mm_and_si128(value, _mm_set1_epi8((char)(mask))), \
+	               _mm_set1_epi8((char)(wanted)))
+	const __m128i branch = IS(bytes, 0xfe, 0xe8);
+	const __m128i jcc = _mm_and_si128(escape, IS(bytes, 0xf0, 0x80));
+	const __m128i lea = _mm_and_si128(IS(before, 0xff, 0x8d), IS(bytes, 0xc7, 0x05));
+	const __m128i begin = _mm_and_si128(IS(before, 0xff, 0xc7), IS(bytes, 0xff, 0xf8));
+	const __m128i call = _mm_and_si128(escape, IS(bytes, 0xff, 0x05));
+#undef IS
+	*offsets = (unsigned)_mm_movemask_epi8(
+		_mm_or_si128(_mm_or_si128(branch, jcc), _mm_or_si128(lea, begin)));
+	*syscalls = (unsigned)_mm_movemask_epi8(call);
+}
 
-		memcpy(&offset, code + at, sizeof(offset));
-		uintptr_t target = at + 4 + (uintptr_t)(intptr_t)offset;
-		if (__builtin_expect(target < size, 0))
-			s->bits.targets[target / 64] |= (uint64_t)1 << (target % 64);
+/* The opcode's last byte lies at code + at. */
+static void add_far_target(struct search *s, const uint8_t *code, uintptr_t at)
+{
+	int32_t offset;
+
+	memcpy(&offset, code + at + 1, sizeof(offset));
+	add_target(s, s->image->text + at + 5 + (uintptr_t)(intptr_t)offset);
+}
+
+static void add_candidate(struct search *s, uintptr_t at)
+{
+	if (s->candidates < s->max)
+		s->sites[s->candidates].at = s->image->text + at - 1;
+	s->candidates++;
+}
+
+/* All of the text, without knowing where instructions begin: possible system calls, in
+ * ascending order, and whatever might be a jump with a four-byte offset, or take the
+ * address of code. */
+static void scan(struct search *s)
+{
+	uintptr_t size = s->image->text_end - s->image->text, at = 1;
+	const uint8_t *code = (const uint8_t *)s->image->text;
+	unsigned offsets, syscalls;
+
+	for (; at + 16 + 4 <= size; at += 16) {
+		kinds_of(code + at, &offsets, &syscalls);
+		for (; offsets; offsets &= offsets - 1)
+			add_far_target(s, code, at + (unsigned)__builtin_ctz(offsets));
+		for (; syscalls; syscalls &= syscalls - 1)
+			add_candidate(s, at + (unsigned)__builtin_ctz(syscalls));
+	}
+	for (; at < size; at++) {
+		enum kind kind = kind_of(code[at - 1], code[at]);
+
+		if (kind == KIND_OFFSET && at + 4 < size)
+			add_far_target(s, code, at);
+		else if (kind == KIND_SYSCALL)
+			add_candidate(s, at);
 	}
 }
 
@@ -140,21 +203,6 @@ static void decode_around(struct search *s, uintptr_t site)
 		decode_function(s, (uint32_t)first);
 	if (last >= (long)s->decoded_to)
 		s->decoded_to = (uint32_t)last + 1;
-}
-
-/* The next two bytes of a system call from address on; the end: none. */
-static uintptr_t next_syscall(const struct image *image, uintptr_t address)
-{
-	while (address + 2 <= image->text_end) {
-		const uint8_t *at = memchr((const void *)address, 0x05, image->text_end - address);
-
-		if (!at)
-			break;
-		if ((uintptr_t)at > image->text && at[-1] == 0x0f)
-			return (uintptr_t)at - 1;
-		address = (uintptr_t)at + 1;
-	}
-	return image->text_end;
 }
 
 /* ---- room ----------------------------------------------------------------------- */
@@ -281,26 +329,24 @@ static bool make_room(const struct search *s, struct site *site)
 unsigned sites_find(const struct image *image, void *scratch, struct site *sites, unsigned max,
                     unsigned *left)
 {
-	struct search s = { .image = image };
-	unsigned count = 0;
+	struct search s = { .image = image, .sites = sites, .max = max };
+	unsigned count = 0, candidates;
 
 	s.bits.starts = scratch;
 	s.bits.targets = s.bits.starts + words(image);
 	s.bits.taken = s.bits.targets + words(image);
-	*left = 0;
-	for (uintptr_t at = image->text; (at = next_syscall(image, at)) < image->text_end; at += 2)
-		decode_around(&s, at);
-	add_far_targets(&s);
+	scan(&s);
+	candidates = s.candidates < max ? s.candidates : max;
+	*left = s.candidates - candidates;
+	for (unsigned i = 0; i < candidates; i++)
+		decode_around(&s, sites[i].at);
 	image_pointers(image, add_target, &s);
-	for (uintptr_t at = image->text; (at = next_syscall(image, at)) < image->text_end;
-	     at += 2) {
-		struct site site = { .at = at };
+	for (unsigned i = 0; i < candidates; i++) {
+		struct site site = { .at = sites[i].at };
 
-		if (!is_set(&s, s.bits.starts, at)) {
-			*left += is_unreached(&s, at);
-			continue;
-		}
-		if (count < max && make_room(&s, &site))
+		if (!is_set(&s, s.bits.starts, site.at))
+			*left += is_unreached(&s, site.at);
+		else if (make_room(&s, &site))
 			sites[count++] = site;
 		else
 			++*left;

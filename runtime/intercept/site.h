@@ -23,9 +23,9 @@
  * Either way the call goes on right behind the place of its instruction: return addresses
  * that unwinders see are in code that the object's tables describe.
  *
- * Whoever might be jumped to counts as jumped to: the target of each relative branch; any
- * four bytes of the text that would be an offset to it, whatever they are; entries of
- * tables that code refers to; addresses in the object's data.
+ * What might be jumped to counts as jumped to: the target of each relative branch, and of
+ * all bytes in the text that look like one with a four-byte offset, or like a lea; entries
+ * of tables that code refers to; addresses in the object's data.
  */
 #ifndef INTERCEPT_SITE_H
 #define INTERCEPT_SITE_H
