@@ -266,13 +266,15 @@ $(foreach d,$(example_dirs),$(eval \
 $(foreach s,$(wildcard examples/*.c),$(eval \
 	$(call program,$(s:%.c=$(B)/%),$(s))))
 # What greentrace does without another process, and needs no library for.
-greentrace_pure := $(addprefix tools/greentrace/,histogram.c lockfile.c note.c sites.c time_text.c) \
+test_greentrace_also := $(addprefix tools/greentrace/,histogram.c lockfile.c note.c sites.c time_text.c) \
 	tools/greenps/escape.c
-$(call object,tests/test_greentrace.c): object_flags = -iquote tests -iquote tools/greentrace \
-	-iquote tools/greenps
-$(eval $(call program,$(B)/tests/test_greentrace,tests/test_greentrace.c $(harness_src) \
-	$(greentrace_pure),-lcmocka,$(test_lib)))
-$(foreach s,$(filter-out tests/test_http% tests/test_greentrace.c,$(wildcard tests/test_*.c)),$(eval \
+test_greentrace_timeline_also := $(addprefix tools/greentrace/,batch_functions.c chains.c order.c protobuf.c)
+greentrace_tests := $(wildcard tests/test_greentrace*.c)
+$(call object,$(greentrace_tests)): object_flags = -iquote tests -iquote tools/greentrace \
+	-iquote tools/greenps -iquote bpf
+$(foreach s,$(greentrace_tests),$(eval \
+	$(call program,$(s:%.c=$(B)/%),$(s) $(harness_src) $($(s:tests/%.c=%)_also),-lcmocka,$(test_lib))))
+$(foreach s,$(filter-out tests/test_http% $(greentrace_tests),$(wildcard tests/test_*.c)),$(eval \
 	$(call program,$(s:%.c=$(B)/%),$(s) $(harness_src),-lcmocka,$(test_lib))))
 $(foreach s,$(wildcard tests/test_http*.c),$(eval \
 	$(call program,$(s:%.c=$(B)/%),$(s) $(harness_src) $(httpd_src),-lcmocka,$(test_lib))))

@@ -45,15 +45,16 @@ test_truth() {
 test_views() {
 	cp "$temp/traced" "$temp/gone"
 	trace 0 record "$temp/recording" --entries -- "$temp/gone" lazy || return 1
+	trace 0 record "$temp/sorting" -- "$temp/gone" sort || return 1
 	rm "$temp/gone"
-	trace 0 report "$temp/recording" -k -H || return 1
-	has 'the table' ' join +exchange \(traced.c:[0-9]+\)$' "$temp/out" || return 1
-	has 'a call path' '^      lazy \(traced.c:[0-9]+\)$' "$temp/out" || return 1
+	trace 0 report "$temp/sorting" -k -H || return 1
+	has 'the table' ' sleep +compare \(traced.c:[0-9]+\)$' "$temp/out" || return 1
+	has 'a call path' '^      sort_table \(traced.c:[0-9]+\)$' "$temp/out" || return 1
 	trace 0 report "$temp/recording" --sites || return 1
 	has 'the map' '^      < render \(traced.c:[0-9]+\)$' "$temp/out" || return 1
-	trace 0 report "$temp/recording" --folded "$temp/folded" --flame "$temp/flame" || return 1
-	has 'folded stacks' '^lazy;exchange;join [0-9]+$' "$temp/folded" || return 1
-	has 'the flame graph' 'lazy;exchange;join' "$temp/flame" || return 1
+	trace 0 report "$temp/sorting" --folded "$temp/folded" --flame "$temp/flame" || return 1
+	has 'folded stacks' '^sort;sort_table;.*;compare;sleep [0-9]+$' "$temp/folded" || return 1
+	has 'the flame graph' 'sort;sort_table;.*;compare;sleep' "$temp/flame" || return 1
 	trace 0 report "$temp/recording" -j || return 1
 	"$temp/jsoncheck" type=end records lost <"$temp/out"
 }

@@ -12,6 +12,7 @@
  *	traced eager      render() does not
  *	traced more       as eager, and one call more that may switch
  *	traced deep       a call that may switch, below more stack than is searched
+ *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
  *	traced hostile    names that are made to harm a terminal
  *	traced serve      switches until it reads a q; then says how often: "done COUNT"
  *
@@ -253,6 +254,53 @@ static void *deep(void *arg)
 	return arg;
 }
 
+/* ---- who wakes whom ------------------------------------------------------------- */
+
+#define ROUNDS 20
+static green_sem_t stages[3];
+
+KEPT void *relay_one(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		green_sem_wait(&stages[0]);
+		green_sem_post(&stages[1]);
+	}
+	return arg;
+}
+
+KEPT void *relay_two(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		green_sem_wait(&stages[1]);
+		green_sem_post(&stages[2]);
+	}
+	return arg;
+}
+
+KEPT void *sink_of_all(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		green_sem_wait(&stages[2]);
+	return arg;
+}
+
+static void *chain(void *arg)
+{
+	void *(*const all[])(void *) = { relay_one, relay_two, sink_of_all };
+	green_t threads[3];
+
+	for (int i = 0; i < 3; i++)
+		if (green_spawn(&threads[i], NULL, all[i], NULL) != 0)
+			return "no thread";
+	for (int i = 0; i < ROUNDS; i++) {
+		green_sleep(GREEN_MS(2));
+		green_sem_post(&stages[0]);
+	}
+	for (int i = 0; i < 3; i++)
+		green_join(threads[i], NULL);
+	return arg;
+}
+
 /* ---- names ---------------------------------------------------------------------- */
 
 /* The test gives it such a name. */
@@ -318,7 +366,7 @@ int main(int argc, char **argv)
 	} all[] = { { "count", count },     { "sort", sort },   { "block", block },
 		    { "hog", hog },         { "quiet", quiet }, { "lazy", lazy },
 		    { "eager", eager },     { "more", more },   { "deep", deep },
-		    { "hostile", hostile }, { "serve", serve } };
+		    { "hostile", hostile }, { "chain", chain }, { "serve", serve } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */

@@ -3,6 +3,7 @@
  * Loading the BPF programs and attaching them by libbpf.
  */
 #include "attach.h"
+#include "clock.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -16,12 +17,14 @@
 #include <unistd.h>
 
 #define LINKS_MAX 16
+#define DRAIN_NS 20000000 /* at a time, while more arrive than can be taken */
 #define SAMPLERS_MAX 1024
 #define SAMPLE_NS 5030000u /* about 200 a second, in step with nothing that counts milliseconds */
 
 struct attachment {
 	struct greentrace_bpf *bpf;
-	struct ring_buffer *ring;
+	struct ring_buffer *records, *events;
+	int64_t drain_until; /* ns */
 	struct bpf_link *links[LINKS_MAX];
 	unsigned links_count;
 	struct {
@@ -42,7 +45,7 @@ static int take_records(void *arg, void *data, size_t size)
 
 	if (size >= head && e->count <= (size - head) / sizeof(e->records[0]))
 		a->receiver.records(a->receiver.arg, e);
-	return 0;
+	return clock_now() < a->drain_until ? 0 : -EINTR;
 }
 
 static int take_event(void *arg, void *data, size_t size)
@@ -63,12 +66,14 @@ static int take_event(void *arg, void *data, size_t size)
 
 bool attachment_drain(struct attachment *a)
 {
-	return ring_buffer__consume(a->ring) >= 0;
+	a->drain_until = clock_now() + DRAIN_NS;
+	ring_buffer__consume(a->events);
+	return ring_buffer__consume(a->records) != -EINTR;
 }
 
 int attachment_fd(const struct attachment *a)
 {
-	return ring_buffer__epoll_fd(a->ring);
+	return ring_buffer__epoll_fd(a->events);
 }
 
 /* ---- loading ---------------------------------------------------------------- */
@@ -116,12 +121,11 @@ static void size_maps(struct greentrace_bpf *bpf, const struct session *s)
 
 static int make_rings(struct attachment *a)
 {
-	int fd = bpf_map__fd(a->bpf->maps.records);
-
-	a->ring = ring_buffer__new(fd, take_records, a, NULL);
-	if (!a->ring)
+	a->records = ring_buffer__new(bpf_map__fd(a->bpf->maps.records), take_records, a, NULL);
+	if (!a->records)
 		return -errno;
-	return ring_buffer__add(a->ring, bpf_map__fd(a->bpf->maps.events), take_event, a);
+	a->events = ring_buffer__new(bpf_map__fd(a->bpf->maps.events), take_event, a, NULL);
+	return a->events ? 0 : -errno;
 }
 
 /* ---- attaching -------------------------------------------------------------- */
@@ -256,7 +260,8 @@ void attachment_free(struct attachment *a)
 	if (!a)
 		return;
 	detach(a);
-	ring_buffer__free(a->ring);
+	ring_buffer__free(a->records);
+	ring_buffer__free(a->events);
 	greentrace_bpf__destroy(a->bpf);
 	free(a);
 }

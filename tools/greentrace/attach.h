@@ -17,7 +17,7 @@ void attachment_free(struct attachment *a);
  * of its struct there. */
 void attach_worker(struct session *s, pid_t tid, uint64_t address);
 
-/* Hands over what is there.  False: something is wrong with the buffers. */
+/* Hands over what is there, but for some 20 ms only.  False: there is more. */
 bool attachment_drain(struct attachment *a);
 int attachment_fd(const struct attachment *a);
 

@@ -67,3 +67,15 @@ void clock_measure(struct tick_clock *clock)
 	clock->measured_ns = ns - clock->ns;
 	clock->ns_per_tick = (double)clock->measured_ns / (double)(ticks - clock->ticks);
 }
+
+int64_t clock_moment(const struct tick_clock *clock, uint64_t ticks)
+{
+	const double most = 1e18;
+	double ns = clock->nanoseconds
+	                    ? (double)(int64_t)ticks
+	                    : (double)(int64_t)(ticks - clock->ticks) * clock->ns_per_tick;
+
+	if (!(ns > -most && ns < most))
+		return 0;
+	return clock->nanoseconds ? (int64_t)ticks : clock->ns + (int64_t)ns;
+}

@@ -34,4 +34,7 @@ static inline uint64_t clock_duration(const struct tick_clock *clock, uint64_t t
 	return clock->nanoseconds ? ticks : (uint64_t)((double)ticks * clock->ns_per_tick);
 }
 
+/* The moment in nanoseconds of CLOCK_MONOTONIC; what lies centuries away is cut. */
+int64_t clock_moment(const struct tick_clock *clock, uint64_t ticks);
+
 #endif

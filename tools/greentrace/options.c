@@ -32,6 +32,7 @@ static const char help[] =
 	"  -c, --summary          one table at the end\n"
 	"  -H, --hist             a histogram of each switch point in the table\n"
 	"  -k, --stacks           the call path of each switch point in the table\n"
+	"  -w, --wakers           below each switch point who woke, over several hops\n"
 	"  -s, --sort KEY         total (default), count, max, mean, queued\n"
 	"  -n, --top N            rows (20)\n"
 	"  -T, --timestamp        the time of day above each table\n"
@@ -43,6 +44,7 @@ static const char help[] =
 	"      --runq             how long workers waited for a CPU\n"
 	"      --folded FILE      time away by call path, for flame graphs\n"
 	"      --flame FILE       the same as a page of HTML\n"
+	"      --perfetto FILE    a timeline for ui.perfetto.dev\n"
 	"      --buffer MB        for records, a power of two (32)\n"
 	"      --help, --version\n\n"
 	"Contracts: exit status 1 when broken, 3 when something was missed\n"
@@ -66,6 +68,7 @@ enum {
 	OPTION_RUNQ,
 	OPTION_FOLDED,
 	OPTION_FLAME,
+	OPTION_PERFETTO,
 	OPTION_BUFFER,
 	OPTION_LOCK,
 	OPTION_CHECK,
@@ -94,6 +97,8 @@ static const struct option known[] = {
 	{ "runq", no_argument, NULL, OPTION_RUNQ },
 	{ "folded", required_argument, NULL, OPTION_FOLDED },
 	{ "flame", required_argument, NULL, OPTION_FLAME },
+	{ "perfetto", required_argument, NULL, OPTION_PERFETTO },
+	{ "wakers", no_argument, NULL, 'w' },
 	{ "buffer", required_argument, NULL, OPTION_BUFFER },
 	{ "lock", required_argument, NULL, OPTION_LOCK },
 	{ "check", required_argument, NULL, OPTION_CHECK },
@@ -197,6 +202,9 @@ static int long_option(struct options *o, int c)
 	case OPTION_FLAME:
 		o->flame = optarg;
 		return EXIT_OK;
+	case OPTION_PERFETTO:
+		o->perfetto = optarg;
+		return EXIT_OK;
 	case OPTION_BUFFER:
 		return buffer_option(o, optarg);
 	case OPTION_LOCK:
@@ -246,6 +254,9 @@ static int one_option(struct options *o, int c)
 		return EXIT_OK;
 	case 'k':
 		o->stacks = true;
+		return EXIT_OK;
+	case 'w':
+		o->wakers = true;
 		return EXIT_OK;
 	case 'T':
 		o->timestamps = true;
@@ -301,8 +312,9 @@ static int judge_report(const struct options *o)
 
 static int judge_record(const struct options *o)
 {
-	if (o->folded || o->flame || o->json || o->histograms || o->lock || o->check ||
-	    o->no_blocked_ns || o->no_hog_ns || o->max_queued_ns || o->no_yield)
+	if (o->folded || o->flame || o->perfetto || o->wakers || o->json || o->histograms ||
+	    o->lock || o->check || o->no_blocked_ns || o->no_hog_ns || o->max_queued_ns ||
+	    o->no_yield)
 		return problem("record only records: views and contracts are for \"greentrace "
 		               "report\"");
 	return EXIT_OK;
@@ -361,7 +373,7 @@ int options_parse(struct options *o, int argc, char **argv)
 	o->map = o->command == SITES;
 	int status = split(o, &argc, argv);
 	while (status == EXIT_OK && !o->done &&
-	       (c = getopt_long(argc, argv, "p:d:cHks:n:Tj", known, NULL)) != -1)
+	       (c = getopt_long(argc, argv, "p:d:cHkws:n:Tj", known, NULL)) != -1)
 		status = one_option(o, c);
 	if (status == EXIT_OK && !o->done)
 		status = operands(o, argc, argv);

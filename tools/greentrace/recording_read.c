@@ -7,6 +7,7 @@
 #include "greenps.h"
 #include "recording.h"
 #include "tally.h"
+#include "timeline.h"
 
 #include <errno.h>
 #include <math.h>
@@ -349,7 +350,9 @@ int recording_read(struct trace *t, FILE *file, const char *name)
 	r->name = name;
 	t->function_of = function_of;
 	t->read_functions = &r->functions;
-	status = read_head(r);
+	status = timeline_open(t);
+	if (status == EXIT_OK)
+		status = read_head(r);
 	if (status == EXIT_OK)
 		status = read_parts(r);
 	tally_end(t);

@@ -10,6 +10,7 @@
 #include "greenps.h"
 #include "recording.h"
 #include "terminal.h"
+#include "timeline.h"
 #include "view.h"
 
 #include <errno.h>
@@ -99,6 +100,8 @@ static int write_files(struct trace *t)
 		status = folded_write(t, o->folded);
 	if (o->flame && status == EXIT_OK)
 		status = flame_write(t, o->flame);
+	if (t->timeline && status == EXIT_OK)
+		status = timeline_end(t->timeline);
 	return status;
 }
 

@@ -196,7 +196,8 @@ int session_attach(struct session *s, const struct wishes *wishes, const struct 
 void session_detach(struct session *s)
 {
 	detach(s->attachment);
-	attachment_drain(s->attachment);
+	while (!attachment_drain(s->attachment))
+		;
 }
 
 bool session_poll(struct session *s, int ms)
@@ -204,7 +205,7 @@ bool session_poll(struct session *s, int ms)
 	struct pollfd fds[] = { { .fd = s->pidfd, .events = POLLIN },
 		                { .fd = attachment_fd(s->attachment), .events = POLLIN } };
 
-	int n = poll(fds, 2, ms < DRAIN_MS ? ms : DRAIN_MS);
-	attachment_drain(s->attachment);
-	return n <= 0 || !(fds[0].revents & POLLIN);
+	int n = poll(fds, 2, s->behind ? 0 : ms < DRAIN_MS ? ms : DRAIN_MS);
+	s->behind = !attachment_drain(s->attachment);
+	return s->behind || n <= 0 || !(fds[0].revents & POLLIN);
 }

@@ -42,6 +42,7 @@ struct session {
 	bool no_kernel_views; /* for lack of type information */
 	struct attachment *attachment;
 	bool refreshed;
+	bool behind; /* more has been sent than was handed over */
 };
 
 /* What arrives; it is only good during the call. */

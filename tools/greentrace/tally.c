@@ -3,6 +3,7 @@
  * Adding up records and events.
  */
 #include "tally.h"
+#include "timeline.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,8 @@ void tally_records(struct trace *t, const struct event_records *e)
 {
 	for (uint32_t i = 0; i < e->count; i++)
 		add_record(t, &e->records[i]);
+	if (t->timeline)
+		timeline_records(t->timeline, e);
 }
 
 /* ---- stacks ------------------------------------------------------------------- */
@@ -118,6 +121,8 @@ void tally_stack(struct trace *t, const struct event_stack *e, struct path *path
 	struct site *site;
 	struct stop *stop;
 
+	if (t->timeline)
+		timeline_stack(t->timeline, e, path);
 	switch (e->kind) {
 	case EVENT_STACK:
 	case EVENT_ENTERED:
@@ -184,6 +189,8 @@ void tally_end(struct trace *t)
 {
 	for (unsigned i = 0; i < t->hogs_count; i++)
 		end_hog(&t->hogs[i]);
+	if (t->timeline)
+		timeline_settle(t->timeline);
 }
 
 void tally_free(struct trace *t)
@@ -194,5 +201,6 @@ void tally_free(struct trace *t)
 		t->stops = next;
 	}
 	free(t->descriptors);
+	timeline_free(t->timeline);
 	sites_free(&t->sites);
 }

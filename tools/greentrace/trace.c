@@ -10,6 +10,7 @@
 #include "launch.h"
 #include "recording.h"
 #include "tally.h"
+#include "timeline.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,9 @@ int trace_start(struct trace *t, const struct options *o)
 	if (status != EXIT_OK)
 		return status;
 	clock_start(&t->clock);
+	status = timeline_open(t);
+	if (status != EXIT_OK)
+		return status;
 	status = session_attach(&t->session, &wishes, &receiver);
 	t->started_ns = t->marked_ns = clock_now();
 	t->started_ticks = clock_ticks(&t->clock);
@@ -231,7 +235,7 @@ double trace_seconds(const struct trace *t)
 
 uint64_t trace_lost(const struct trace *t)
 {
-	uint64_t lost = t->sites.refused + t->read_lost;
+	uint64_t lost = t->sites.refused + t->read_lost + timeline_refused(t->timeline);
 
 	for (unsigned i = 0; i < COUNTS && t->session.attachment; i++)
 		lost += attachment_count(t->session.attachment, i);

@@ -50,6 +50,7 @@ struct trace {
 	struct functions *functions;            /* live */
 	struct batch_functions *read_functions; /* of a recording */
 	uint64_t read_lost;
+	struct timeline *timeline;   /* NULL: nobody needs one */
 	struct recording *recording; /* that is being written; NULL: none */
 	struct stop *stops;
 	struct hog hogs[HOGS_MAX];

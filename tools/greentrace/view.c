@@ -110,6 +110,7 @@ static void print_row(struct trace *t, const struct site *site, bool interval)
 	       place_text(where, sizeof(where), site->symbol));
 	if (t->options->stacks)
 		print_paths(t, site);
+	view_chains(t, site);
 	if (t->options->histograms && h->count)
 		print_histogram(h);
 }
@@ -235,6 +236,7 @@ static void print_site(struct trace *t, const struct site *site)
 	/* Its first frame is the site itself. */
 	for (size_t i = 1; site->path && i < site->path->depth; i++)
 		printf("      < %s\n", place_text(where, sizeof(where), site->path->frames[i]));
+	view_chains(t, site);
 }
 
 void view_sites(struct trace *t)

@@ -15,6 +15,11 @@ void view_table(struct trace *t, bool interval);
 /* The map of switch points: each with its call path, descriptors and wakers. */
 void view_sites(struct trace *t);
 
+/* Below a switch point: who woke, as far as that was asked for. */
+void view_chains(struct trace *t, const struct site *site);
+void view_json_chains(struct trace *t);
+void view_json_symbol(const struct symbol *symbol);
+
 /* The same as lines of JSON. */
 void view_json(struct trace *t, bool interval);
 

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-static void print_symbol(const struct symbol *y)
+void view_json_symbol(const struct symbol *y)
 {
 	printf("{");
 	if (y->function[0]) {
@@ -32,7 +32,7 @@ static void print_path(const struct path *path)
 	for (size_t i = 0; i < path->depth; i++) {
 		if (i)
 			printf(",");
-		print_symbol(path->frames[i]);
+		view_json_symbol(path->frames[i]);
 	}
 	printf("]");
 }
@@ -68,7 +68,7 @@ static void print_site(struct trace *t, const struct site *site, bool interval)
 	printf("{\"type\":\"site\",\"time_s\":%.6f,\"why\":", trace_seconds(t));
 	escape_json(layout_why(&t->session.layout, site->why));
 	printf(",\"at\":");
-	print_symbol(site->symbol);
+	view_json_symbol(site->symbol);
 	if (interval)
 		printf(",\"interval_count\":%" PRIu64 ",\"interval_total_ns\":%" PRIu64,
 		       site_parks(site), site_total_ns(site));
@@ -79,7 +79,7 @@ static void print_site(struct trace *t, const struct site *site, bool interval)
 	print_descriptors(t, site);
 	if (waker >= 0 && site->wakers.seen[waker].value) {
 		printf(",\"waker\":");
-		print_symbol(names_get(t->names, site->wakers.seen[waker].value, false));
+		view_json_symbol(names_get(t->names, site->wakers.seen[waker].value, false));
 	}
 	if (site->path)
 		print_path(site->path);
@@ -110,6 +110,7 @@ void view_json(struct trace *t, bool interval)
 	for (struct stop *stop = t->stops; stop; stop = stop->next)
 		if (stop->ns.count)
 			print_stop(stop);
+	view_json_chains(t);
 	if (t->session.wishes.queued) {
 		printf("{\"type\":\"runq\"");
 		print_durations(&t->queued);
