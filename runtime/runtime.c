@@ -129,6 +129,7 @@ static int init_memory(void)
 		.keep_fd = fd_private,
 		.drop_fd = fd_private_close,
 		.no_guard_install = !feature_on(FEATURE_GUARD_INSTALL),
+		.watch_later = true,
 		.no_mprotect = !feature_on(FEATURE_MPROTECT_GUARD),
 	};
 	int r = fdtab_init();

@@ -116,6 +116,7 @@ int arena_map(struct arena *a, const struct arena_want *want)
 	sys3(SYS_madvise, a->mapping, a->mapping_size, MADV_NOHUGEPAGE);
 	sys3(SYS_madvise, a->mapping, a->mapping_size, MADV_DONTDUMP);
 	atomic_store_explicit(&a->dumpable, 0, memory_order_relaxed);
+	atomic_store_explicit(&a->watched, want->uffd ? a->slots : 0, memory_order_relaxed);
 	atomic_store_explicit(&a->reserved, 0, memory_order_relaxed);
 	uintptr_t aligned = ((uintptr_t)a->mapping + ARENA_ALIGN - 1) & ~(ARENA_ALIGN - 1);
 	/* Release pairs with the acquire of stack_find() and stack_reserve(). */

@@ -47,6 +47,7 @@ struct arena {
 
 	cache_aligned struct slotmap map;
 	_Atomic uint32_t dumpable; /* slots below it appear in core dumps */
+	_Atomic uint32_t watched;  /* those below it are registered with userfaultfd: watch.h */
 	cache_aligned _Atomic uint32_t reserved;
 };
 
@@ -56,7 +57,7 @@ struct arena_want {
 	size_t slots_min;
 	unsigned spare; /* slots beyond what is promised */
 	bool valgrind;
-	bool uffd; /* register it */
+	bool uffd; /* register all of it */
 };
 
 extern struct arena arenas[STACK_CLASSES];
@@ -94,6 +95,13 @@ static inline char *arena_slot(const struct arena *a, uint32_t slot)
 static inline size_t arena_stride(const struct arena *a)
 {
 	return (size_t)1 << a->shift;
+}
+
+/* Is a page that is missing in the slot seen to by this process (uffd.h)? */
+static inline bool arena_is_watched(const struct arena *a, uint32_t slot)
+{
+	/* Sequentially consistent: see watch.c. */
+	return slot < atomic_load_explicit(&a->watched, memory_order_seq_cst);
 }
 
 static inline bool arena_is_settled(const struct arena *a, uint32_t slot)

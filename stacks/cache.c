@@ -100,50 +100,66 @@ static unsigned batch_size(struct stack_cache *cache, unsigned class)
 	return want < ARENA_BATCH ? want : ARENA_BATCH;
 }
 
-/* As below, where slots come without pages: the lowest of the batch gets its
- * own now, the others when they are wanted. */
-static int acquire_missing(struct stack_cache *cache, unsigned class, stack_id *stack)
+/* Into an empty cache: slots that are watched stay without pages, the lowest last; the
+ * others are as good as hot. */
+static int fetch_batch(struct stack_cache *cache, unsigned class)
 {
 	struct arena *a = &arenas[class];
 	struct stack_cache_class *hot = &cache->class[class];
-	uint32_t bare = atomic_load_explicit(&hot->bare_count, memory_order_relaxed);
+	uint32_t watched = atomic_load_explicit(&a->watched, memory_order_seq_cst);
+	uint32_t slots[ARENA_BATCH], bare = 0, plain = 0;
+	int count = fetch_slots(a, slots, batch_size(cache, class));
 
-	if (!bare) {
-		uint32_t slots[ARENA_BATCH];
-		int count = fetch_slots(a, slots, batch_size(cache, class));
-		if (count < 0)
-			return count;
-		for (int i = count - 1; i >= 0; i--)
-			hot->bare[bare++] = arena_id(class, slots[i]);
+	for (int i = count - 1; i >= 0; i--) {
+		if (!arena_is_watched(a, slots[i])) {
+			hot->slots[plain++] = arena_id(class, slots[i]);
+			continue;
+		}
+		/* The mark was raised meanwhile (watch.c), perhaps before it was guarded. */
+		if (slots[i] >= watched)
+			guard_forget(a, slots[i]);
+		hot->bare[bare++] = arena_id(class, slots[i]);
 	}
-	*stack = hot->bare[bare - 1];
-	int r = pages_fill(a, arena_slot_of(*stack));
-	atomic_store_explicit(&hot->bare_count, r < 0 ? bare : bare - 1, memory_order_relaxed);
-	return r < 0 ? r : 1;
+	atomic_store_explicit(&hot->bare_count, bare, memory_order_relaxed);
+	set_hot_count(hot, plain);
+	return count < 0 ? count : 0;
 }
 
-/* The cache is empty: fetches a batch, keeps all but the lowest.  Not inlined,
- * so that the hot path needs no frame. */
+static int start_bare(struct arena *a, uint32_t slot)
+{
+	int r = pages_fill(a, slot);
+
+	/* The mark has come down again. */
+	return r < 0 || arena_is_watched(a, slot) ? r : guard_install(a, &slot, 1);
+}
+
+/* The cache is empty, or all but those without pages: fetches a batch, keeps all but the
+ * lowest.  Not inlined, so that the hot path needs no frame. */
 static __attribute__((noinline)) int acquire_cold(struct stack_cache *cache, unsigned class,
                                                   stack_id *stack)
 {
 	struct arena *a = &arenas[class];
 	struct stack_cache_class *hot = &cache->class[class];
-	uint32_t slots[ARENA_BATCH];
+	uint32_t bare;
+	int r = 0;
 
 	if (!arena_is_mapped(a))
 		return -ENOMEM;
-	if (guard_is_missing_page())
-		return acquire_missing(cache, class, stack);
-	int count = fetch_slots(a, slots, batch_size(cache, class));
-	if (count < 0)
-		return count;
-	for (int i = count - 1; i > 0; i--)
-		hot->slots[count - 1 - i] = arena_id(class, slots[i]);
-	set_hot_count(hot, (uint32_t)count - 1);
-	checker_slot_begins(a, slots[0]);
-	*stack = arena_id(class, slots[0]);
-	return 1;
+	if (!atomic_load_explicit(&hot->bare_count, memory_order_relaxed))
+		r = fetch_batch(cache, class);
+	if (r < 0)
+		return r;
+	bare = atomic_load_explicit(&hot->bare_count, memory_order_relaxed);
+	if (!bare) {
+		set_hot_count(hot, hot_count(hot) - 1);
+		*stack = hot->slots[hot_count(hot)];
+		checker_slot_begins(a, arena_slot_of(*stack));
+		return 1;
+	}
+	*stack = hot->bare[bare - 1];
+	r = start_bare(a, arena_slot_of(*stack));
+	atomic_store_explicit(&hot->bare_count, r < 0 ? bare : bare - 1, memory_order_relaxed);
+	return r < 0 ? r : 1;
 }
 
 int stack_acquire(struct stack_cache *cache, unsigned class, stack_id *stack)
@@ -185,8 +201,9 @@ static void drop_pages(struct arena *a, const uint32_t *slots, unsigned count)
 			i++;
 		/* A guard that is missing anyway may go along: whole 2 MiB give back
 		 * their page table too. */
-		char *low =
-			arena_slot(a, slots[first]) + (guard_is_missing_page() ? 0 : guard_size());
+		char *low = arena_slot(a, slots[first]);
+		if (!arena_is_watched(a, slots[first]))
+			low += guard_size();
 		char *high = arena_slot(a, slots[i - 1]) + arena_stride(a);
 		runs[n++] = (struct iovec){ low, (size_t)(high - low) };
 		if (n == ADVISE_MAX || i == count) {

@@ -20,7 +20,7 @@ static char *lowest_page(struct arena *a, uint32_t slot)
 	char *low = arena_slot(a, slot) + guard_size(),
 	     *high = arena_slot(a, slot) + arena_stride(a);
 
-	if (guard_is_missing_page() || sys3(SYS_mincore, low, high - low, present) < 0)
+	if (arena_is_watched(a, slot) || sys3(SYS_mincore, low, high - low, present) < 0)
 		return low;
 	for (size_t i = 0; low < high && !(present[i] & 1); i++)
 		low += PAGE;

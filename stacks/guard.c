@@ -15,6 +15,7 @@
 
 static struct {
 	enum stack_rung rung;
+	bool later;
 	size_t size, page;
 	_Atomic uint32_t protected; /* by mprotect, all classes */
 	_Atomic size_t missing;
@@ -60,6 +61,7 @@ void guard_init(const struct stacks_config *config, size_t size, bool valgrind)
 	enum uffd_mode mode;
 
 	guards.size = size;
+	guards.later = false;
 	guards.page = (size_t)sysconf(_SC_PAGESIZE);
 	atomic_store_explicit(&guards.protected, 0, memory_order_relaxed);
 	atomic_store_explicit(&guards.missing, 0, memory_order_relaxed);
@@ -70,11 +72,21 @@ void guard_init(const struct stacks_config *config, size_t size, bool valgrind)
 		                                  : STACK_RUNG_USERFAULTFD;
 	else
 		guards.rung = older_rung(config, size);
+	guards.later = config->watch_later && guard_by_uffd() && uffd_can_protect() &&
+	               older_rung(config, size) == STACK_RUNG_GUARD_INSTALL;
+}
+
+/* As long as they are not watched, slots have the guards of another rung. */
+static enum stack_rung rung_of(const struct arena *a, uint32_t slot)
+{
+	bool unwatched = guards.later && !arena_is_watched(a, slot);
+
+	return unwatched ? STACK_RUNG_GUARD_INSTALL : guards.rung;
 }
 
 void guard_fini(void)
 {
-	if (guard_is_missing_page())
+	if (guard_by_uffd())
 		uffd_close();
 }
 
@@ -119,14 +131,14 @@ int guard_install(struct arena *a, const uint32_t *slots, unsigned count)
 	unsigned n = 0;
 
 	assert(count <= ADVISE_MAX);
-	if (guard_is_missing_page())
+	if (guard_by_uffd() && !guards.later)
 		return 0;
 	for (unsigned i = 0; i < count; i++)
-		if (!arena_is_settled(a, slots[i]))
+		if (rung_of(a, slots[i]) > STACK_RUNG_USERFAULTFD && !arena_is_settled(a, slots[i]))
 			bare[n++] = slots[i];
 	if (!n)
 		return 0;
-	if (guards.rung == STACK_RUNG_GUARD_INSTALL)
+	if (guards.later || guards.rung == STACK_RUNG_GUARD_INSTALL)
 		return install_batch(a, bare, n);
 	for (unsigned i = 0; i < n; i++) {
 		if (!protect(a, bare[i]))
@@ -142,7 +154,7 @@ int guard_open(struct arena *a, uint32_t slot, char *page)
 	long r;
 
 	arena_unsettle(a, slot);
-	switch (guards.rung) {
+	switch (rung_of(a, slot)) {
 	case STACK_RUNG_GUARD_INSTALL:
 		return (int)sys3(SYS_madvise, page, size, MADV_GUARD_REMOVE);
 	case STACK_RUNG_MPROTECT:
@@ -160,7 +172,7 @@ int guard_close(struct arena *a, uint32_t slot)
 	char *low = arena_slot(a, slot);
 
 	arena_settle(a, slot);
-	switch (guards.rung) {
+	switch (rung_of(a, slot)) {
 	case STACK_RUNG_GUARD_INSTALL: /* drops what is there */
 		return (int)sys3(SYS_madvise, low, guards.size, MADV_GUARD_INSTALL);
 	case STACK_RUNG_MPROTECT:
@@ -172,6 +184,16 @@ int guard_close(struct arena *a, uint32_t slot)
 		sys3(SYS_madvise, low, guards.size, MADV_DONTNEED);
 		return (int)sys3(SYS_mprotect, low, guards.size, PROT_READ | PROT_WRITE);
 	}
+}
+
+void guard_forget(struct arena *a, uint32_t slot)
+{
+	sys3(SYS_madvise, arena_slot(a, slot), guards.size, MADV_GUARD_REMOVE);
+}
+
+bool guard_later(void)
+{
+	return guards.later;
 }
 
 enum stack_rung guard_rung(void)

@@ -29,12 +29,18 @@ int guard_install(struct arena *a, const uint32_t *slots, unsigned count);
 int guard_open(struct arena *a, uint32_t slot, char *page);
 int guard_close(struct arena *a, uint32_t slot);
 
+/* The guard that was made while the slot was not watched (watch.h) goes: a page that is
+ * missing is one now. */
+void guard_forget(struct arena *a, uint32_t slot);
+
 enum stack_rung guard_rung(void);
-/* Are the arenas registered with userfaultfd? */
-static inline bool guard_is_missing_page(void)
+/* Are arenas registered with userfaultfd: all of them from the start, or, `later`,
+ * what shall hibernate? */
+static inline bool guard_by_uffd(void)
 {
 	return guard_rung() <= STACK_RUNG_USERFAULTFD;
 }
+bool guard_later(void);
 size_t guard_size(void);
 size_t guard_missing(void); /* slots that were handed out without one */
 

@@ -12,7 +12,9 @@
 #include "scrub.h"
 #include "slab.h"
 #include "sleep.h"
+#include "pages.h"
 #include "uffd.h"
+#include "watch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,7 +33,7 @@ int hibernate_init(void)
 {
 	size_t slots = 0;
 
-	if (!guard_is_missing_page() || !uffd_can_protect())
+	if (!guard_by_uffd() || !uffd_can_protect())
 		return -ENOSYS;
 	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed))
 		return 0;
@@ -149,7 +151,8 @@ void stack_trim(stack_id stack, const void *sp, uint32_t tag)
 
 	if (stack_is_pinned(stack))
 		return;
-	if (high > low && sys3(SYS_madvise, low, high - low, MADV_DONTNEED) == 0)
+	if (high > low && sys3(SYS_madvise, low, high - low, MADV_DONTNEED) == 0 &&
+	    arena_is_watched(arena_of(stack), arena_slot_of(stack)))
 		while (uffd_zero(low, (size_t)(high - low)) == -ENOMEM)
 			sys0(SYS_sched_yield);
 	sleep_of(stack)->slab = tag;
@@ -231,6 +234,7 @@ static void give_up(struct stack_sleeper *s)
 	if (s->aside)
 		put_back(s);
 	uffd_protect(slot_of(s->stack), arena_stride(a), false);
+	pages_complete(a, arena_slot_of(s->stack));
 	/* Readers from outside go by the word: no length before the entry is another's. */
 	set_state(sleep_of(s->stack), SWEEPING);
 	if (s->slab) {
@@ -359,6 +363,11 @@ void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count)
 
 	unsigned slots = stack_chunk_slots(stack_class_of(sleepers[0].stack));
 	stack_id first = sleepers[0].stack & ~(stack_id)(slots - 1);
+	if (!watch_up_to(stack_class_of(first), arena_slot_of(first) + slots)) {
+		for (unsigned i = 0; i < count; i++)
+			stack_unlull(sleepers[i].stack);
+		return;
+	}
 	if (lock_rest(first, slots, &locked))
 		sweep_whole(first, sleepers, count);
 	else

@@ -8,14 +8,16 @@
 #include "hibernate.h"
 #include "keeper.h"
 #include "uffd.h"
+#include "watch.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define PAGE ((size_t)UFFD_PAGE_MAX)
 
-int pages_fill(struct arena *a, uint32_t slot)
+static int fill(const struct arena *a, uint32_t slot)
 {
 	char *low = arena_slot(a, slot), *top = low + arena_stride(a) - PAGE;
 	int r = uffd_copy(top, uffd_zeros, PAGE);
@@ -24,6 +26,35 @@ int pages_fill(struct arena *a, uint32_t slot)
 	if (r < 0 && r != -EEXIST)
 		return r;
 	return uffd_zero(low + guard_size(), (size_t)(top - low) - guard_size());
+}
+
+int pages_fill(const struct arena *a, uint32_t slot)
+{
+	int r = 0;
+
+	/* Not registered yet, or not at all: then it is not watched any more (watch.c). */
+	while (arena_is_watched(a, slot) && (r = fill(a, slot)) == -ENOENT)
+		sys0(SYS_sched_yield);
+	return r == -ENOENT ? 0 : r;
+}
+
+void pages_complete(const struct arena *a, uint32_t slot)
+{
+	unsigned char present[STACK_SIZE_MAX / PAGE];
+	char *low = arena_slot(a, slot) + guard_size(), *high = arena_slot(a, slot + 1);
+	size_t pages = (size_t)(high - low) / PAGE, end;
+
+	if (sys3(SYS_mincore, low, high - low, present) < 0)
+		memset(present, 0, pages); /* what is there stays */
+	for (size_t i = 0; i < pages; i = end) {
+		end = i + 1;
+		if (present[i] & 1)
+			continue;
+		while (end < pages && !(present[end] & 1))
+			end++;
+		while (uffd_zero(low + i * PAGE, (end - i) * PAGE) == -ENOMEM)
+			sys0(SYS_sched_yield); /* others are being made to give some back */
+	}
 }
 
 static char *page_of(void *address)
@@ -35,7 +66,7 @@ bool stack_touched(void *address)
 {
 	stack_id stack;
 
-	if (!guard_is_missing_page() || stack_find(address, &stack) != STACK_PART_FRAMES)
+	if (!guard_by_uffd() || stack_find(address, &stack) != STACK_PART_FRAMES)
 		return false;
 	return hibernate_touched(stack, page_of(address)) == 0;
 }
@@ -44,7 +75,7 @@ bool stack_guard_deadly(void *address)
 {
 	stack_id stack;
 
-	return guard_is_missing_page() && stack_find(address, &stack) == STACK_PART_GUARD &&
+	return guard_by_uffd() && stack_find(address, &stack) == STACK_PART_GUARD &&
 	       sys3(SYS_mprotect, page_of(address), PAGE, PROT_NONE) == 0;
 }
 
@@ -64,8 +95,9 @@ void stack_reclaim(stack_id stack, const void *sp)
 	guard_close(&arenas[stack_class_of(stack)], arena_slot_of(stack));
 	if (high <= low || sys3(SYS_madvise, low, high - low, MADV_DONTNEED) < 0)
 		return;
-	while (guard_is_missing_page() && uffd_zero(low, (size_t)(high - low)) == -ENOMEM)
-		sys0(SYS_sched_yield); /* others are being made to give some back */
+	/* Asked now: see watch.c. */
+	if (arena_is_watched(&arenas[stack_class_of(stack)], arena_slot_of(stack)))
+		pages_complete(&arenas[stack_class_of(stack)], arena_slot_of(stack));
 }
 
 /* On the handler's thread, for one that waits in the kernel. */
@@ -76,28 +108,31 @@ static void see_to(void *address)
 	uffd_wake(page_of(address), PAGE);
 }
 
-static int register_all(void)
+int pages_watch(void)
 {
-	int r = 0;
-
-	for (unsigned i = 0; i < STACK_CLASSES && r == 0; i++)
-		if (arena_is_mapped(&arenas[i]))
-			r = uffd_register(arenas[i].mapping, arenas[i].mapping_size);
-	return r;
-}
-
-int stacks_start(void)
-{
-	if (!guard_is_missing_page())
-		return 0;
 	if (uffd_is_lost()) {
 		int r = guard_renew();
 		if (r == 0)
-			r = register_all();
+			r = watch_again();
 		if (r < 0)
 			return r;
 	}
 	return uffd_start(see_to);
+}
+
+static bool is_any_watched(void)
+{
+	for (unsigned i = 0; i < STACK_CLASSES; i++)
+		if (arena_is_mapped(&arenas[i]) && arena_is_watched(&arenas[i], 0))
+			return true;
+	return false;
+}
+
+int stacks_start(void)
+{
+	if (!guard_by_uffd() || (guard_later() && !is_any_watched()))
+		return 0;
+	return pages_watch();
 }
 
 unsigned stacks_threads(void)
@@ -112,17 +147,18 @@ int stacks_watch(void)
 
 void stacks_stop(void)
 {
-	if (guard_is_missing_page())
+	if (guard_by_uffd())
 		uffd_stop();
 }
 
 void stacks_forked(stack_id running)
 {
-	if (!guard_is_missing_page())
+	if (!guard_by_uffd())
 		return;
-	bool watched = uffd_reopen_in_child() && register_all() == 0;
+	bool watched = uffd_reopen_in_child() && watch_again() == 0;
 	hibernate_forked(watched);
-	if (!watched && running != STACK_NONE)
+	if (!watched && running != STACK_NONE &&
+	    arena_is_watched(&arenas[stack_class_of(running)], arena_slot_of(running)))
 		sys3(SYS_mprotect, (char *)stack_bottom(running) - guard_size(), guard_size(),
 		     PROT_NONE);
 }

@@ -8,7 +8,14 @@
 
 #include "arena.h"
 
-/* Gives the slot, whose pages are missing, all but its guard.  0 or -errno. */
-int pages_fill(struct arena *a, uint32_t slot);
+/* Gives the slot, whose pages are missing, all but its guard, if it is watched.  0 or
+ * -errno. */
+int pages_fill(const struct arena *a, uint32_t slot);
+
+/* Gives a registered slot those pages that it lacks. */
+void pages_complete(const struct arena *a, uint32_t slot);
+
+/* Starts the threads that see to missing pages.  0 or -errno. */
+int pages_watch(void);
 
 #endif

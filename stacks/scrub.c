@@ -55,23 +55,25 @@ static void scrub_dirty(struct arena *a, uint32_t slot)
 	char *kept = high - KEPT_BYTES;
 
 	low += guard_size();
-	if (guard_is_missing_page())
+	if (arena_is_watched(a, slot))
 		kept = low;
 	else if (sys3(SYS_madvise, low, kept - low, MADV_DONTNEED) < 0)
-		kept = low; /* locked memory */
+		kept = low;                 /* locked memory */
+	else if (arena_is_watched(a, slot)) /* by now: watch.c */
+		pages_complete(a, slot);
 	clear(kept, high);
 }
 
 bool scrub_all(struct arena *a, uint32_t slot)
 {
 	char *low = arena_slot(a, slot);
-	size_t offset = guard_is_missing_page() ? 0 : guard_size();
+	size_t offset = arena_is_watched(a, slot) ? 0 : guard_size();
 
 	if (sys3(SYS_madvise, low + offset, arena_stride(a) - offset, MADV_DONTNEED) < 0) {
 		clear(low + guard_size(), low + arena_stride(a)); /* locked memory */
 		return true;
 	}
-	return !guard_is_missing_page() || pages_fill(a, slot) == 0;
+	return pages_fill(a, slot) == 0;
 }
 
 bool scrub_stack(stack_id stack)
@@ -79,7 +81,8 @@ bool scrub_stack(stack_id stack)
 	struct arena *a = &arenas[stack_class_of(stack)];
 
 	/* A page of the guard that was opened lies outside of what is cleared. */
-	if (!guard_is_missing_page() && !arena_is_settled(a, arena_slot_of(stack)))
+	if (!arena_is_watched(a, arena_slot_of(stack)) &&
+	    !arena_is_settled(a, arena_slot_of(stack)))
 		guard_close(a, arena_slot_of(stack));
 	if (policy == STACK_SCRUB_ALWAYS)
 		return scrub_all(a, arena_slot_of(stack));

@@ -121,3 +121,11 @@ void slotmap_give(struct slotmap *map, const uint32_t *slots, unsigned count)
 	atomic_fetch_sub_explicit(&map->taken, count, memory_order_relaxed);
 	spin_unlock(&map->lock);
 }
+
+bool slotmap_is_taken(struct slotmap *map, uint32_t slot)
+{
+	spin_lock(&map->lock);
+	bool taken = map->words[0][slot / 64] >> slot % 64 & 1;
+	spin_unlock(&map->lock);
+	return taken;
+}

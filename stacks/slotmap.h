@@ -12,6 +12,7 @@
 
 #include "spin.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,5 +32,7 @@ void slotmap_init(struct slotmap *map, void *memory, uint32_t count);
 /* The lowest free slots in ascending order, at most want; returns how many. */
 unsigned slotmap_take(struct slotmap *map, uint32_t *slots, unsigned want);
 void slotmap_give(struct slotmap *map, const uint32_t *slots, unsigned count);
+
+bool slotmap_is_taken(struct slotmap *map, uint32_t slot);
 
 #endif

@@ -39,7 +39,7 @@ static struct arena_want want_of(unsigned class)
 		.slots_min = class ? 1 : ARENA_SLOTS_MIN,
 		.spare = STACK_SPARE,
 		.valgrind = stacks.valgrind,
-		.uffd = guard_is_missing_page(),
+		.uffd = guard_by_uffd() && !guard_later(),
 	};
 
 	if (!want.slots)
@@ -260,12 +260,12 @@ const char *stacks_reason(void)
 
 bool stacks_can_hibernate(void)
 {
-	return guard_is_missing_page() && uffd_can_protect();
+	return guard_by_uffd() && uffd_can_protect();
 }
 
 bool stacks_can_move(void)
 {
-	return guard_is_missing_page() && uffd_can_move();
+	return guard_by_uffd() && uffd_can_move();
 }
 
 size_t stacks_unguarded(void)

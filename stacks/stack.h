@@ -23,8 +23,9 @@
  *                  STACK_MPROTECT_MAX slots, the rest is unguarded and says so
  *   none           the memory checker's own guards (valgrind)
  *
- * On the first two nothing appears in a slot by itself.  When it is started
- * cold, its top page is copied in and all below it is mapped to the kernel's
+ * On the first two, slots are watched, and nothing appears in one by itself; where
+ * guards can be installed, they are as on that rung until one of their chunk, or above,
+ * shall hibernate (watch.h).  When a slot that is watched is started cold, its top page is copied in and all below it is mapped to the kernel's
  * page of zeroes: growing is then an ordinary write fault, in user code and in
  * system calls alike, that userfaultfd does not see.  (Not one page of the
  * arena is marked as a guard: one such mark would keep the kernel from taking
@@ -80,6 +81,7 @@ struct stacks_config {
 	bool no_move;
 	bool no_guard_install;
 	bool no_mprotect;
+	bool watch_later; /* slots are plain memory with a guard until one is to hibernate */
 	/* The userfaultfd is the owner's to keep: moves it, returns its new number;
 	 * closes it.  NULL: it stays where it is. */
 	int (*keep_fd)(int fd);
