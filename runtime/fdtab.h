@@ -104,6 +104,14 @@ int fd_close(int fd, void *pc);
  * (op->kept_fd), where one can be had.  What was known of the number is void. */
 void fd_keep(int fd);
 
+/* Would fd_keep() have anything to do?  Waits that begin meanwhile apart. */
+static inline bool fd_is_waited(int fd)
+{
+	const struct fd_entry *e = fd_entry(fd);
+
+	return e && __atomic_load_n(&e->ops, __ATOMIC_RELAXED) != NULL;
+}
+
 /* The runtime's own descriptors are made close-on-exec and moved as high as
  * RLIMIT_NOFILE allows, out of the way of programs that count on low numbers
  * or close a range.  Takes over fd; returns the new number, or fd itself when

@@ -31,6 +31,7 @@ struct transfer {
 	size_t total, done;
 	bool write;
 	bool vectored; /* readv(2): nothing to transfer means nothing is done */
+	bool tried;    /* just now: -EAGAIN */
 };
 
 /* ---- what a descriptor is -------------------------------------------------------- */
@@ -303,7 +304,8 @@ static long step(struct transfer *t)
 		waited = true;
 	}
 	for (;;) {
-		r = attempt(t, t->call->block);
+		r = unlikely(t->tried) ? -EAGAIN : attempt(t, t->call->block);
+		t->tried = false;
 		if (r == -EAGAIN || r == IO_CANNOT_TRY) {
 			waited = true;
 			r = t->call->self ? go_round(t, r) : go_round_os(t, r);
@@ -368,7 +370,8 @@ ssize_t io_transfer(struct io_call *call, const struct io_transfer *what)
 		              .offset = what->offset,
 		              .flags = what->flags,
 		              .write = what->write,
-		              .vectored = what->vectored };
+		              .vectored = what->vectored,
+		              .tried = what->tried };
 
 	/* The kernel has the right words for these, and does not block. */
 	if (unlikely(what->count <= 0 || what->count > IOV_MAX))

@@ -17,6 +17,7 @@ struct io_transfer {
 	off_t offset; /* -1: the file's own position */
 	bool write;
 	bool vectored; /* readv(2): nothing to transfer means nothing is done */
+	bool tried;    /* just now: -EAGAIN */
 };
 
 /* Begun with io_call_begin(), the memory lent.  Bytes, -errno or IO_INTERRUPTED.  With

@@ -28,6 +28,9 @@
 #define EXPIRE_MAX 256 /* deadlines of a stuck worker, each tick: each is searched for */
 #define STUCK_EARLY_NS GREEN_MS(10) /* new work goes elsewhere from then on */
 
+#define STOP 1u
+#define ASK 2u
+
 struct seen {
 	uint64_t switches, rounds;
 	int64_t since;
@@ -36,7 +39,7 @@ struct seen {
 
 static struct {
 	pthread_t thread;
-	_Atomic uint32_t stop;
+	_Atomic uint32_t asked;      /* STOP, and above a count of monitor_ask() */
 	_Atomic unsigned sanitizers; /* threads of the thread sanitizer's own */
 	struct seen seen[WORKERS_MAX];
 } monitor;
@@ -240,8 +243,13 @@ static void note_peak(void)
 static void *monitor_thread(void *unused)
 {
 	(void)unused;
-	while (!atomic_load_explicit(&monitor.stop, memory_order_acquire)) {
+	for (;;) {
+		/* Acquire pairs with the releases of monitor_ask() and monitor_stop(). */
+		uint32_t asked = atomic_load_explicit(&monitor.asked, memory_order_acquire);
+		if (asked & STOP)
+			break;
 		int64_t now = sys.now();
+		offload_grow();
 		bool all_asleep = true;
 		for (unsigned i = 0; i < rt.workers_count; i++) {
 			look_at(worker_at(i), &monitor.seen[i], now);
@@ -257,7 +265,8 @@ static void *monitor_thread(void *unused)
 			look_for_deadlock();
 		int64_t next = now + (all_asleep ? TICK_IDLE_NS : TICK_NS);
 		int64_t sweep = sweep_some(now);
-		sys_futex_wait((const uint32_t *)&monitor.stop, 0, sweep < next ? sweep : next);
+		sys_futex_wait((const uint32_t *)&monitor.asked, asked,
+		               sweep < next ? sweep : next);
 	}
 	stall_stop();
 	return NULL;
@@ -278,7 +287,7 @@ int monitor_start(void)
 {
 	sigset_t all, before;
 
-	atomic_store_explicit(&monitor.stop, 0, memory_order_relaxed);
+	atomic_store_explicit(&monitor.asked, 0, memory_order_relaxed);
 	memset(monitor.seen, 0, sizeof(monitor.seen));
 	sweep_reset();
 	sigfillset(&all); /* the program's handlers have no business here */
@@ -293,9 +302,15 @@ int monitor_start(void)
 	return -r;
 }
 
+void monitor_ask(void)
+{
+	atomic_fetch_add_explicit(&monitor.asked, ASK, memory_order_release);
+	sys_futex_wake((const uint32_t *)&monitor.asked, 1);
+}
+
 void monitor_stop(void)
 {
-	atomic_store_explicit(&monitor.stop, 1, memory_order_release);
-	sys_futex_wake((const uint32_t *)&monitor.stop, 1);
+	atomic_fetch_or_explicit(&monitor.asked, STOP, memory_order_release);
+	sys_futex_wake((const uint32_t *)&monitor.asked, 1);
 	pthread_join(monitor.thread, NULL);
 }

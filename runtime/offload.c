@@ -10,6 +10,7 @@
 #include "arch/base.h"
 #include "offload.h"
 #include "park.h"
+#include "scheduler.h"
 #include "spin.h"
 #include "trace.h"
 #include "worker.h"
@@ -40,11 +41,13 @@ struct job {
 	bool shielded;
 };
 
-enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_RUNS, SLOT_ENDED };
+/* WANTED: the monitor shall start it. */
+enum slot_state { SLOT_FREE, SLOT_WANTED, SLOT_TAKEN, SLOT_RUNS, SLOT_ENDED };
 
 struct slot { /* one OS thread */
 	pthread_t thread;
 	enum slot_state state;
+	bool had; /* a thread that has ended, to be joined; while WANTED */
 };
 
 static struct {
@@ -54,7 +57,7 @@ static struct {
 	unsigned queued, idle, threads;
 	bool stopping;
 	struct slot *slots;
-	unsigned slots_count;
+	unsigned slots_count, wanted;
 } pool;
 
 /* ---- jobs --------------------------------------------------------------------- */
@@ -256,6 +259,42 @@ static int start_thread(struct slot *slot, bool join)
 	return r;
 }
 
+/* A green thread with thread-local storage of its own may hold any of libc's locks, and
+ * what it makes by pthread_create() would be a green thread. */
+static void let_monitor_start(struct slot *slot, bool join)
+{
+	spin_lock(&pool.lock);
+	slot->had = join;
+	slot->state = SLOT_WANTED;
+	pool.wanted++;
+	spin_unlock(&pool.lock);
+	monitor_ask();
+}
+
+void offload_grow(void)
+{
+	spin_lock(&pool.lock);
+	for (unsigned i = 0; pool.wanted && i < pool.slots_count; i++) {
+		struct slot *slot = &pool.slots[i];
+		if (slot->state != SLOT_WANTED)
+			continue;
+		slot->state = SLOT_TAKEN;
+		pool.wanted--;
+		spin_unlock(&pool.lock);
+		int r = start_thread(slot, slot->had);
+		spin_lock(&pool.lock);
+		if (r == 0)
+			continue;
+		/* Jobs wait for it: again at the next tick. */
+		slot->state = SLOT_WANTED;
+		slot->had = false;
+		pool.threads++;
+		pool.wanted++;
+		break;
+	}
+	spin_unlock(&pool.lock);
+}
+
 /* ---- callers ------------------------------------------------------------------------ */
 
 /* Sees to it that somebody works on the job just queued.  The lock is held on
@@ -272,8 +311,12 @@ static int attract_thread(struct job *job)
 	spin_unlock(&pool.lock);
 	if (helped)
 		sys_futex_wake(&pool.wake, 1);
-	if (slot && start_thread(slot, join) == 0)
+	if (slot && own_tls) {
+		let_monitor_start(slot, join);
 		helped = true;
+	} else if (slot && start_thread(slot, join) == 0) {
+		helped = true;
+	}
 	if (helped)
 		return 0;
 	spin_lock(&pool.lock);
@@ -437,7 +480,7 @@ void offload_stop(void)
 	sys_futex_wake(&pool.wake, INT32_MAX);
 	for (unsigned i = 0; i < pool.slots_count; i++) {
 		spin_lock(&pool.lock);
-		bool join = pool.slots[i].state != SLOT_FREE;
+		bool join = pool.slots[i].state > SLOT_WANTED;
 		spin_unlock(&pool.lock);
 		if (join)
 			pthread_join(pool.slots[i].thread, NULL);

@@ -29,6 +29,9 @@ int offload_to_end(green_fn fn, void *arg, void *pc);
  * Nothing of arg may lie on a stack. */
 int offload_leave(green_fn fn, void *arg, void (*release)(void *arg), bool *left, void *pc);
 
+/* On the monitor: starts the threads that only an OS thread can start. */
+void offload_grow(void);
+
 /* Ends the pool's threads; no job may be left.  OS thread, no green thread
  * runs. */
 void offload_stop(void);

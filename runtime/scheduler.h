@@ -118,6 +118,8 @@ void worker_leave(struct worker *w);
 
 /* The watch (monitor.c). */
 int monitor_start(void);
+/* Has it look around at once (offload_grow()).  Any thread. */
+void monitor_ask(void);
 void monitor_stop(void);
 
 /* Spawned minus ended: a count that was true at some moment of the call, but for
