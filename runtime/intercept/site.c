@@ -174,20 +174,30 @@ static void scan(struct search *s)
 
 /* ---- instructions --------------------------------------------------------------- */
 
+/* Where it stopped, because it did not know an instruction, or at the end. */
+static uintptr_t decode_range(struct search *s, uintptr_t at, uintptr_t end)
+{
+	struct insn insn;
+
+	for (; at < end && insn_decode((const uint8_t *)at, end - at, &insn); at += insn.length) {
+		set(s, s->bits.starts, at);
+		add_reference(s, (const uint8_t *)at, &insn);
+	}
+	return at;
+}
+
+/* With what lies between it and the next one: padding, and code that hides from unwinders,
+ * such as libc's clone() from where there are two threads in it. */
 static void decode_function(struct search *s, uint32_t number)
 {
-	struct function f;
-	struct insn insn;
+	struct function f, next;
 
 	if (!image_function(s->image, number, &f))
 		return;
-	for (uintptr_t at = f.start; at < f.end; at += insn.length) {
-		if (!insn_decode((const uint8_t *)at, f.end - at, &insn))
-			return;
-		if (!f.signal_frame)
-			set(s, s->bits.starts, at);
-		add_reference(s, (const uint8_t *)at, &insn);
-	}
+	if (number + 1 == s->image->functions || !image_function(s->image, number + 1, &next))
+		next.start = f.end;
+	if (f.signal_frame || decode_range(s, f.start, f.end) >= f.end)
+		decode_range(s, f.end, next.start);
 }
 
 /* The function of a possible site, and its neighbours that a short jump could come from.
@@ -215,6 +225,19 @@ static bool can_move(uintptr_t at, struct insn *insn)
 
 	return insn_decode((const uint8_t *)at, INSN_MAX, insn) && insn->flow == FLOW_NEXT &&
 	       memcmp((const void *)at, landing, sizeof(landing)) != 0;
+}
+
+/* Code between functions may be none: only what sets the number of a call looks like it. */
+static bool is_believable(const struct search *s, uintptr_t site)
+{
+	long number = image_find(s->image, site);
+	const uint8_t *code = (const uint8_t *)site;
+	struct function f;
+
+	if (number >= 0 && image_function(s->image, (uint32_t)number, &f) && site < f.end)
+		return true;
+	return is_set(s, s->bits.starts, site - 5) && code[-5] == 0xb8 && code[-3] < 2 &&
+	       code[-2] == 0 && code[-1] == 0;
 }
 
 /* Where the window of the site begins; 0: there can be none. */
@@ -314,6 +337,8 @@ static void take(const struct search *s, uintptr_t from, uintptr_t to)
 static bool make_room(const struct search *s, struct site *site)
 {
 	site->pad = 0;
+	if (!is_believable(s, site->at))
+		return false;
 	site->window = find_window(s, site->at);
 	if (!site->window) {
 		site->window = site->at;
