@@ -39,6 +39,7 @@ struct trace_info trace_info = {
 };
 uint64_t trace_keeping;
 _Atomic uint32_t trace_sections;
+int64_t trace_stacks_ns = TRACE_STACK_AGAIN_NS;
 
 /* ---- the clock -------------------------------------------------------------------- */
 
@@ -282,14 +283,20 @@ write_record(struct worker *w, uint64_t thread, uint64_t site, unsigned why, uns
 /* ---- stacks --------------------------------------------------------------------- */
 
 /* Is the stack of this place to be shown? */
-static bool is_news(struct trace_worker *t, uint64_t key)
+static bool is_news(struct worker *w, uint64_t key)
 {
+	struct trace_worker *t = &w->trace;
+	int64_t now = atomic_load_explicit(&w->now, memory_order_relaxed);
+
 	if (!t->seen)
 		return false;
-	if (!t->stacks_on) {
+	/* The kernel counts all tracers as one: who came later knows of none yet. */
+	if (!t->stacks_on || now - t->seen_ns >= trace_stacks_ns) {
 		memset(t->seen, 0, SEEN * sizeof(*t->seen));
+		t->seen_ns = now;
+		if (!t->stacks_on)
+			t->stacks = TRACE_STACK_EVERY;
 		t->stacks_on = true;
-		t->stacks = TRACE_STACK_EVERY;
 	}
 	for (uint64_t i = 0, at = key * 0x9e3779b97f4a7c15u >> 32; i < SEEN_TRIES; i++, at++) {
 		if (t->seen[at % SEEN] == key)
@@ -315,7 +322,7 @@ static never_inline void show_stack(struct worker *w, const struct gt *self, voi
 	uint64_t key =
 		((uint64_t)(uintptr_t)site << 8 | (uint64_t)why) + depth * 0xd6e8feb86659fd93u;
 
-	if (is_news(&w->trace, key ? key : 1))
+	if (is_news(w, key ? key : 1))
 		probe_stack(gt_handle(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
 		            (uintptr_t)(frame + 2 * sizeof(void *)),
 		            stack_is_slot(self->stack) ? (uintptr_t)stack_top(self->stack) : 0);

@@ -39,6 +39,7 @@ struct trace_worker {
 	uint64_t clock_at;      /* made when worker.switches was this */
 	_Atomic uint64_t every; /* switches until the next one; trace_hurry() */
 	uint64_t *seen;         /* places whose stack was shown: sites, and how deep */
+	int64_t seen_ns;        /* none of them is older than that */
 	int64_t flushed_ns;
 	uint32_t stacks; /* until the next stack of a known place */
 	bool stacks_on;  /* seen is of those who are attached now */
@@ -48,6 +49,7 @@ struct trace_worker {
 #define TRACE_STALE ((uint64_t)0 - 1000) /* clock_at: to be read again */
 
 extern internal struct trace_info trace_info;
+extern internal int64_t trace_stacks_ns;         /* until stacks are shown again */
 extern internal uint64_t trace_keeping;          /* is the flight recorder on? */
 extern internal _Atomic uint32_t trace_sections; /* has anybody begun a green_noswitch section? */
 

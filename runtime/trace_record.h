@@ -39,10 +39,10 @@
  *	                each record at once, in the thread that goes on
  *	stack         THREAD, SITE, WHY, PC, SP, STACK_TOP
  *	                about to park or yield: the first time for this (SITE, WHY, STACK_TOP
- *	                - SP) since somebody attached, and each TRACE_STACK_EVERY-th time
- *	                after it on this worker.  SP is that of the frame which PC lies in,
- *	                and the word at SP - 16 its frame pointer: the bytes from there to
- *	                STACK_TOP are all there
+ *	                - SP) since somebody attached, again after TRACE_STACK_AGAIN_NS, and
+ *	                each TRACE_STACK_EVERY-th time on this worker.  SP is that of the
+ *	                frame which PC lies in, and the word at SP - 16 its frame pointer:
+ *	                the bytes from there to STACK_TOP are all there
  *	enter         THREAD, SITE, WHY, OBJECT
  *	                a call that may switch begins, whether it will or not.  OBJECT:
  *	                the descriptor for TRACE_IO and TRACE_CLOSE (-1: none, several), the
@@ -72,8 +72,9 @@
 
 #define TRACE_PROVIDER "libgreen"
 #define TRACE_VERSION 1u
-#define TRACE_BATCH 512u        /* records of one flush, at most */
-#define TRACE_STACK_EVERY 1024u /* parks between two stacks of known sites */
+#define TRACE_BATCH 512u                /* records of one flush, at most */
+#define TRACE_STACK_EVERY 1024u         /* parks between two stacks of known sites */
+#define TRACE_STACK_AGAIN_NS 1000000000 /* then all sites are unknown again */
 
 /* Why a thread gave up its CPU, or may: enum park_why has the same numbers.  New
  * ones come at the end. */

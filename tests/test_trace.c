@@ -491,6 +491,7 @@ never_inline static void wait_deep(void)
 
 static void *stacks_by_depth(void *arg)
 {
+	trace_stacks_ns = INT64_MAX;
 	attach(&trace_hot.sem.stack, 1);
 	wait_shallow();
 	unsigned before = sites_seen();
@@ -511,6 +512,7 @@ TEST(a_place_is_shown_by_each_way_to_it)
 
 static void *stacks_once(void *arg)
 {
+	trace_stacks_ns = INT64_MAX;
 	attach(&trace_hot.sem.stack, 1);
 	play(50); /* one yield, and one place that waits */
 	join_green(pair.other);
@@ -533,6 +535,28 @@ static void *stacks_once(void *arg)
 TEST(each_place_shows_its_stack_once)
 {
 	run_green_with(&one_worker, stacks_once, NULL, NULL);
+}
+
+/* A second tracer comes to a semaphore that is above zero already. */
+static void *stacks_again(void *arg)
+{
+	attach(&trace_hot.sem.stack, 1);
+	play(50);
+	join_green(pair.other);
+	unsigned before = sites_seen();
+	CHECK_GE(before, 2);
+	trace_stacks_ns = GREEN_MS(20);
+	green_sleep(GREEN_MS(30));
+	wait_shallow();
+	CHECK_LT(sites_seen(), before);
+	CHECK_GE(sites_seen(), 1);
+	attach(&trace_hot.sem.stack, -1);
+	return arg;
+}
+
+TEST(stacks_are_shown_again_after_a_while)
+{
+	run_green_with(&one_worker, stacks_again, NULL, NULL);
 }
 
 /* ---- two workers -------------------------------------------------------------------- */

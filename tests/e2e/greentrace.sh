@@ -235,10 +235,13 @@ test_killed_tracer() {
 test_two_tracers() {
 	local first
 	start "$temp/traced" serve || return 1
-	"$greentrace" -c -d 3 -p "$pid" >"$temp/first" 2>&1 &
+	"$greentrace" -c -k -d 5 -p "$pid" >"$temp/first" 2>&1 &
 	first=$!
-	trace 0 -c -d 1 -p "$pid" || return 1
+	# That one has seen all stacks by then.
+	sleep 1
+	trace 0 -c -k -d 2 -p "$pid" || return 1
 	has 'the second' ' sleep +busy' "$temp/out" || return 1
+	has 'a rare call path of the second' '^      patient \(traced.c:' "$temp/out" || return 1
 	wait $first
 	equal 'exit status of the first' 0 $? || return 1
 	has 'the first' ' sleep +busy' "$temp/first" || return 1
