@@ -25,11 +25,11 @@
  *
  * On the first two, slots are watched, and nothing appears in one by itself; where
  * guards can be installed, they are as on that rung until one of their chunk, or above,
- * shall hibernate (watch.h).  When a slot that is watched is started cold, its top page is copied in and all below it is mapped to the kernel's
- * page of zeroes: growing is then an ordinary write fault, in user code and in
- * system calls alike, that userfaultfd does not see.  (Not one page of the
- * arena is marked as a guard: one such mark would keep the kernel from taking
- * back the page table of its 2 MiB.)
+ * shall hibernate (watch.h).  When a slot that is watched is started cold, its top page is copied
+ * in and all below it is mapped to the kernel's page of zeroes: growing is then an ordinary write
+ * fault, in user code and in system calls alike, that userfaultfd does not see.  (Not one page of
+ * the arena is marked as a guard: one such mark would keep the kernel from taking back the page
+ * table of its 2 MiB.)
  *
  * Nothing here knows what a green thread is.  All calls may be made by any OS
  * thread; a cache belongs to one worker at a time.

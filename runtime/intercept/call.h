@@ -44,6 +44,10 @@
 #define CALL_SIZE 192
 #define CALL_RED_ZONE 128
 
+/* Where two components of AVX-512 begin in the area at CALL_VECTOR. */
+#define CALL_VECTOR_OPMASK 832
+#define CALL_VECTOR_HI16 1408
+
 /* Below every errno: no result of the kernel's. */
 #define CALL_MORE (-0x10000)
 #define CALL_PASS (-0x10001)
@@ -71,7 +75,7 @@ struct call {
 	uintptr_t rbp;
 	uintptr_t pc; /* where the caller goes on */
 	uintptr_t sp; /* the caller's stack pointer */
-	void *vector; /* its vector state, an XSAVEC area; not set in the fast stage */
+	void *vector; /* in the full stage: its vector state, an XSAVEC area; NULL: it has none */
 	long nr;      /* what handlers read and may change, for CALL_PASS */
 	long arg[6];
 	/* The caller's registers, put back when the call returns; those from rbx on only

@@ -11,6 +11,9 @@
  * syscall instruction.  For the patcher's trampolines, and what the handler of SIGSYS
  * sets RIP to. */
 void intercept_entry(void);
+/* The same for callers that have nothing in vector registers: by the ABI any function's
+ * that does nothing but this call, in assembly. */
+void intercept_plain_entry(void);
 
 /* fast_entry.c and intercept.c. */
 long intercept_fast(struct call *c);
@@ -20,8 +23,10 @@ long intercept_full(struct call *c);
  * they are in *c.  c->vector: put back first, unless NULL. */
 _Noreturn void intercept_resume(struct call *c, long result);
 
-/* Bytes of an XSAVEC area, and which components go into it. */
+/* Bytes of an XSAVEC area, which components go into it, and whether the entry may do
+ * without that instruction. */
 extern internal uint64_t intercept_vector_bytes, intercept_vector_mask;
+extern internal bool intercept_vector_by_hand;
 void intercept_vector_init(void);
 
 #endif

@@ -13,37 +13,11 @@
 #include "runtime.h"
 #include "scheduler.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 bool intercept_on;
-
-/* x87, SSE, AVX, the three of AVX-512 */
-#define VECTOR_COMPONENTS 0xe7u
-#define XSAVE_LEGACY_AND_HEADER 576u
-
-uint64_t intercept_vector_bytes, intercept_vector_mask;
-
-/* The size of the compacted format (Intel SDM volume 1, 13.4.3). */
-void intercept_vector_init(void)
-{
-	unsigned eax, ebx, ecx, edx;
-	uint64_t bytes = XSAVE_LEGACY_AND_HEADER;
-
-	__cpuid_count(0xd, 0, eax, ebx, ecx, edx);
-	intercept_vector_mask = eax & VECTOR_COMPONENTS;
-	for (unsigned i = 2; i < 32; i++) {
-		if (!(intercept_vector_mask >> i & 1))
-			continue;
-		__cpuid_count(0xd, i, eax, ebx, ecx, edx);
-		if (ecx & 2)
-			bytes = (bytes + 63) & ~63ul;
-		bytes += eax;
-	}
-	intercept_vector_bytes = (bytes + 63) & ~63ul;
-}
 
 long intercept_full(struct call *c)
 {

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the entry must know of this CPU to keep vector state (entry_x86_64.S).
+ */
+#include "intercept/entry.h"
+
+#include <cpuid.h>
+
+/* x87, SSE, AVX, the three of AVX-512 */
+#define COMPONENTS 0xe7u
+#define AVX 2
+#define OPMASK 5
+#define HI16 7
+#define LEGACY_AND_HEADER 576u
+
+#define XSAVE_LEAF 0xd
+#define HAS_XGETBV1 (1u << 2)
+#define HAS_AVX512BW (1u << 30)
+
+uint64_t intercept_vector_bytes, intercept_vector_mask;
+bool intercept_vector_by_hand;
+
+static bool has_avx512bw(void)
+{
+	unsigned eax, ebx, ecx, edx;
+
+	__cpuid_count(7, 0, eax, ebx, ecx, edx);
+	return ebx & HAS_AVX512BW;
+}
+
+/* The compacted format (Intel SDM volume 1, 13.4.3). */
+void intercept_vector_init(void)
+{
+	unsigned eax, ebx, ecx, edx, xgetbv1;
+	uint64_t bytes = LEGACY_AND_HEADER, begins[32] = { 0 };
+
+	__cpuid_count(XSAVE_LEAF, 1, eax, ebx, ecx, edx);
+	xgetbv1 = eax & HAS_XGETBV1;
+	__cpuid_count(XSAVE_LEAF, 0, eax, ebx, ecx, edx);
+	intercept_vector_mask = eax & COMPONENTS;
+	for (unsigned i = AVX; i < 32; i++) {
+		if (!(intercept_vector_mask >> i & 1))
+			continue;
+		__cpuid_count(XSAVE_LEAF, i, eax, ebx, ecx, edx);
+		if (ecx & 2)
+			bytes = (bytes + 63) & ~63ul;
+		begins[i] = bytes;
+		bytes += eax;
+	}
+	intercept_vector_bytes = (bytes + 63) & ~63ul;
+	intercept_vector_by_hand = xgetbv1 && intercept_vector_mask >> AVX & 1;
+	if (intercept_vector_mask >> OPMASK)
+		intercept_vector_by_hand &= begins[OPMASK] == CALL_VECTOR_OPMASK &&
+		                            begins[HI16] == CALL_VECTOR_HI16 && has_avx512bw();
+}
