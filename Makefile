@@ -145,6 +145,11 @@ examples := $(patsubst examples/%/,$(B)/examples/%,$(example_dirs)) \
 tests := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c)) \
 	$(patsubst tests/stress/%.c,$(B)/tests/stress_%,$(wildcard tests/stress/*.c))
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+# What runs natively and under greenrun; those for which there is a compiler.
+compiles = $(shell echo 'int main() {}' | $(1) -fsyntax-only - 2>/dev/null && echo yes)
+conform := $(if $(preload_lib),$(B)/tests/conform \
+	$(if $(call compiles,$(CXX) -x c++ -std=c++20),$(B)/tests/conform_cxx) \
+	$(if $(call compiles,gcc -x c -fopenmp),$(B)/tests/conform_openmp))
 
 # A shared object cannot be linked without undefined symbols under a sanitizer.
 libraries := $(static_lib) $(if $(filter $(sanitizers) fuzz,$(VARIANT)),,$(shared_lib)) $(preload_lib)
@@ -155,7 +160,7 @@ all: $(libraries) $(tools) $(examples) ## build libraries, tools and examples (d
 	$(left_out_bpf)
 
 .PHONY: programs
-programs: all $(tests) $(B)/tests/probe
+programs: all $(tests) $(conform) $(B)/tests/probe
 
 # ---- rules -----------------------------------------------------------------
 
@@ -315,6 +320,22 @@ $(foreach m,$(mutants),$(eval \
 	$(call mutant,$(m),$(word 1,$(subst ., ,$(m))),$(word 2,$(subst ., ,$(m))))))
 $(B)/tests/test_model: $(call object,tests/model/weave.c tests/model/memory.c) \
 	$(patsubst %,$(B)/model/%.o,$(models) $(mutants))
+
+# Plain programs: nothing of the library, no flag of its own.
+plain_flags := -O2 -g -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) -pthread
+$(B)/tests/conform: $(wildcard tests/conform/*.c)
+	$(call say,LINK)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE= $(plain_flags) -o $@ $(filter %.c,$^) -lrt
+$(B)/tests/conform_cxx: tests/conform/cxx/cxx.cc
+	$(call say,LINK)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -std=c++20 $(plain_flags) -o $@ $<
+$(B)/tests/conform_openmp: tests/conform/openmp/openmp.c
+	$(call say,LINK)
+	@mkdir -p $(@D)
+	$(Q)gcc -std=gnu11 $(plain_flags) -fopenmp -o $@ $<
+$(conform): tests/conform/conform.h $(B)/flags
 
 # An archive for the stress programs, which may have a main() of their own.
 $(filter $(B)/tests/stress_%,$(tests)): $(harness)

@@ -1,0 +1,230 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# greenrun: what it refuses and how it says so; and that what threads may rely on holds
+# under it as it does natively.  The programs of tests/conform run natively, then under
+# greenrun in each mode of interception, with one and two workers, on both engines: a
+# choice in which each pair occurs; CONFORM=all takes all.  BUILD names the build
+# directory.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+# shellcheck source=tests/e2e/common.bash
+. tests/e2e/common.bash
+run=$build/greenrun
+
+if ! [ -e "$build/libgreenrun.so" ]; then
+	skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
+	summary
+	exit 77
+fi
+
+# ---- the tool ------------------------------------------------------------------
+
+# says STATUS PATTERN COMMAND...: ends with the status and says the pattern.
+says() {
+	local status
+	timeout 60 "${@:3}" >"$temp/said" 2>&1 </dev/null
+	status=$?
+	equal "status of ${*:3}" "$1" $status && has "${*:3}" "$2" "$temp/said"
+}
+
+# program NAME FLAG...: a program of that name in $temp that ends with status 7.
+program() {
+	echo 'int main(void) { return 7; }' >"$temp/seven.c"
+	"${CC:-cc}" -o "$temp/$1" "$temp/seven.c" "${@:2}" 2>"$temp/cc"
+}
+
+test_usage() {
+	says 0 Usage "$run" --help && says 0 'greenrun 0\.' "$run" --version &&
+		says 125 Usage "$run" && says 125 options "$run" --nonsense true &&
+		says 125 '1 to 1024' "$run" --workers 0 true && says 125 '1 to' "$run" -w x true &&
+		says 125 'io_uring or epoll' "$run" --engine steam true &&
+		says 125 'dispatch' "$run" --intercept magic true &&
+		says 125 '16K to 1G' "$run" --stack 1 true &&
+		says 125 milliseconds "$run" --audit=x true &&
+		says 125 'one worker' "$run" --serial --workers 2 true
+}
+
+test_finds() {
+	program seven && mkdir -p "$temp/path" && cp "$temp/seven" "$temp/path/found-by-path" ||
+		return 1
+	says 7 '' "$run" "$temp/seven" && says 7 '' "$run" -- "$temp/seven" &&
+		says 7 '' env PATH="$temp/path:$PATH" "$run" found-by-path &&
+		says 7 '' env -C "$temp" "$PWD/$run" ./seven &&
+		says 127 'No such file' "$run" no-such-program-anywhere &&
+		says 127 'No such file' "$run" "$temp/absent" &&
+		says 126 'Permission denied' "$run" "$temp/seven.c" &&
+		says 126 'Permission denied' "$run" "$temp"
+}
+
+test_arguments_and_environment() {
+	# shellcheck disable=SC2016 # for the other shell
+	says 0 '^a b|--workers|c$' "$run" sh -c 'IFS="|"; echo "$*"' x 'a b' --workers c &&
+		says 0 '^kept$' env KEPT=kept "$run" sh -c 'echo $KEPT' &&
+		says 0 'libgreenrun.so:/nowhere.so$' env LD_PRELOAD=/nowhere.so "$run" sh -c 'echo $LD_PRELOAD' &&
+		says 0 '^[^:]*libgreenrun.so$' "$run" "$run" sh -c 'echo $LD_PRELOAD' &&
+		says 0 '^.$' "$run" --intercept off sh -c 'echo ".$LD_PRELOAD"'
+}
+
+test_refuses_static() {
+	program static -static || return 77
+	says 126 'statically linked' "$run" "$temp/static" &&
+		says 7 '' "$run" --intercept off "$temp/static" || return 1
+	! program static-pie -static-pie ||
+		says 126 'statically linked' "$run" "$temp/static-pie"
+}
+
+test_refuses_other_libcs() {
+	program musl -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 &&
+		says 126 'musl' "$run" "$temp/musl" &&
+		program other -Wl,--dynamic-linker=/lib/ld-uClibc.so.0 &&
+		says 126 'ld-uClibc' "$run" "$temp/other"
+}
+
+test_refuses_go() {
+	cat >"$temp/go.s" <<-'END'
+		.section .note.go.buildid, "a", @note
+		.long 4, 4, 4
+		.asciz "Go\0"
+		.long 0
+		.section .note.GNU-stack, "", @progbits
+	END
+	program go "$temp/go.s" && says 126 'Go program' "$run" "$temp/go"
+}
+
+# The header of another machine is enough.
+test_refuses_other_machines() {
+	program seven || return 1
+	cp "$temp/seven" "$temp/arm" && printf '\xb7' | dd of="$temp/arm" bs=1 seek=18 conv=notrunc \
+		2>/dev/null && says 126 'another CPU' "$run" "$temp/arm" || return 1
+	cp "$temp/seven" "$temp/x32" && printf '\x01' | dd of="$temp/x32" bs=1 seek=4 conv=notrunc \
+		2>/dev/null && says 126 'x32' "$run" "$temp/x32" || return 1
+	printf '\x03' | dd of="$temp/x32" bs=1 seek=18 conv=notrunc 2>/dev/null &&
+		says 126 '32-bit' "$run" "$temp/x32" || return 1
+	head -c 20 "$temp/seven" >"$temp/cut" && chmod +x "$temp/cut" &&
+		says 126 'cut off' "$run" "$temp/cut"
+}
+
+# Only root can give a file to somebody else; it then means something to root, too.
+test_refuses_setuid() {
+	program seven && cp "$temp/seven" "$temp/setuid" || return 1
+	if ! chown 65534:65534 "$temp/setuid" 2>/dev/null; then
+		echo 'needs root'
+		return 77
+	fi
+	chmod 4755 "$temp/setuid" && says 126 'setuid' "$run" "$temp/setuid" &&
+		chmod 2755 "$temp/setuid" && says 126 'setgid' "$run" "$temp/setuid" &&
+		chmod 755 "$temp/setuid" && says 7 '' "$run" "$temp/setuid"
+}
+
+test_follows_scripts() {
+	program seven && program musl -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 || return 1
+	printf '#!/bin/sh\nexit 9\n' >"$temp/script"
+	printf '#! %s x\n' "$temp/musl" >"$temp/refused"
+	printf 'exit 8\n' >"$temp/bare"
+	printf '#!/no/such/interpreter\n' >"$temp/broken"
+	printf '#!%s\n' "$temp/loop" >"$temp/loop"
+	chmod +x "$temp"/{script,refused,bare,broken,loop}
+	says 9 '' "$run" "$temp/script" && says 8 '' "$run" "$temp/bare" &&
+		says 126 musl "$run" "$temp/refused" &&
+		says 127 'No such file' "$run" "$temp/broken" &&
+		says 126 'Too many levels' "$run" "$temp/loop"
+}
+
+check usage test_usage
+check finds test_finds
+check arguments_and_environment test_arguments_and_environment
+check refuses_static test_refuses_static
+check refuses_other_libcs test_refuses_other_libcs
+check refuses_go test_refuses_go
+check refuses_other_machines test_refuses_other_machines
+check refuses_setuid test_refuses_setuid
+check follows_scripts test_follows_scripts
+
+# ---- conformance ---------------------------------------------------------------
+
+# The lines of all checks of a program into file $2, whatever ends it on the way: what
+# came after the last line is what ended it, and the rest goes on behind that.
+results() {
+	local program=$1 file=$2 after='' status next
+	shift 2
+	"$program" --list >"$temp/list"
+	: >"$file"
+	while :; do
+		# shellcheck disable=SC2086 # two words or none
+		timeout -s KILL "$limit" "$@" "$program" ${after:+--after $after} \
+			>"$temp/part" 2>"$temp/complaints" </dev/null
+		status=$?
+		grep -E '^(ok|not ok|SKIP:) ' "$temp/part" >>"$file"
+		after=$(tail -n 1 "$file" | sed -E 's/^(ok|not ok|SKIP:) ([a-z0-9_]*).*/\2/')
+		next=$(awk -v last="$after" 'go { print; exit } $0 == last { go = 1 }
+			last == "" { print; exit }' "$temp/list")
+		[ -n "$next" ] || return 0
+		echo "not ok $next: status $status: $(tail -n 1 "$temp/complaints")" >>"$file"
+		after=$next
+	done
+}
+
+# What may be refused under greenrun though it passes natively: the kernel checks the
+# thread's id there.
+refusable='mutex_robust_or_refused mutex_robust_wakes_who_waits mutex_priority_inheriting_or_refused'
+
+# compared NATIVE FOUND: every check that passes in the one passes in the other.
+compared() {
+	local name line bad=0
+	while read -r _ name; do
+		line=$(grep -E "^(ok|not ok|SKIP:) $name(:|$)" "$2")
+		case $line in
+		"ok $name") continue ;;
+		"SKIP: "*) [[ " $refusable " == *" $name "* ]] && continue ;;
+		esac
+		echo "${line:-no result of $name}"
+		bad=1
+	done < <(grep '^ok ' "$1")
+	return $bad
+}
+
+conforms() {
+	results "$build/tests/$1" "$temp/found" "${@:2}"
+	compared "$temp/native_$1" "$temp/found"
+}
+
+limit=${CONFORM_LIMIT:-120}
+if [ "${CONFORM:-}" = all ]; then
+	configurations=$(printf '%s\n' {auto,patch,dispatch,both}' '{1,2,4}' '{io_uring,epoll})
+else
+	configurations='auto 2 io_uring
+		patch 1 io_uring
+		patch 2 epoll
+		dispatch 2 io_uring
+		dispatch 1 epoll
+		both 1 epoll
+		both 2 io_uring'
+fi
+for program in conform conform_cxx conform_openmp; do
+	label=$program
+	if ! [ -x "$build/tests/$program" ]; then
+		skip everything 'it was not built: no compiler for it'
+		continue
+	fi
+	results "$build/tests/$program" "$temp/native_$program"
+	natively=$(grep -c '^ok ' "$temp/native_$program")
+	remark "$natively checks pass natively"
+	grep -v '^ok ' "$temp/native_$program" | while read -r line; do remark "natively $line"; done
+	while read -r mode workers engine; do
+		label="$program $mode $workers $engine"
+		# libgomp makes its system calls itself, where only dispatch sees them.
+		if [ "$program $mode" = 'conform_openmp patch' ]; then
+			skip everything 'OpenMP needs dispatch'
+		elif ! engine_there "$engine"; then
+			skip everything 'the kernel refuses io_uring'
+		else
+			check "$natively checks" conforms "$program" "$run" --intercept "$mode" \
+				--workers "$workers" --engine "$engine"
+		fi
+	done <<<"$configurations"
+	label="$program serial"
+	check "$natively checks" conforms "$program" "$run" --serial
+done
+label=
+summary
