@@ -101,6 +101,7 @@ lib_src += $(filter-out %/none.c,$(wildcard runtime/intercept/*.[cS]))
 preload_lib := $(B)/libgreenrun.so
 else
 lib_src += runtime/intercept/none.c runtime/intercept/decode.c
+tests_left_out := tests/test_dispatch.c tests/test_patch.c tests/test_site.c
 endif
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
@@ -142,7 +143,7 @@ shared_lib := $(B)/libgreen.so.$(VERSION)
 tools := $(patsubst tools/%/,$(B)/%,$(tool_dirs))
 examples := $(patsubst examples/%/,$(B)/examples/%,$(example_dirs)) \
 	$(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
-tests := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c)) \
+tests := $(patsubst %.c,$(B)/%,$(filter-out $(tests_left_out),$(wildcard tests/test_*.c))) \
 	$(patsubst tests/stress/%.c,$(B)/tests/stress_%,$(wildcard tests/stress/*.c))
 fuzzers := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 # What runs natively and under greenrun; those for which there is a compiler.

@@ -251,7 +251,7 @@ static uintptr_t find_window(const struct search *s, uintptr_t site)
 
 		/* All before the first instruction go on into the next. */
 		while (!is_set(s, s->bits.starts, before))
-			if (--before <= s->image->text || site - before > INSN_MAX)
+			if (--before < s->image->text || site - before > INSN_MAX)
 				return 0;
 		if (is_set(s, s->bits.targets, at) || !can_move(before, &insn) ||
 		    before + insn.length != at || is_set(s, s->bits.taken, before))
@@ -298,8 +298,10 @@ static uintptr_t find_pad(const struct search *s, uintptr_t site)
 	uintptr_t from = site - SHORT_JUMP_REACH, to = site + SHORT_JUMP_REACH;
 	struct insn insn;
 
-	if (from < s->image->text || to >= s->image->text_end)
-		return 0;
+	if (from < s->image->text)
+		from = s->image->text;
+	if (to > s->image->text_end)
+		to = s->image->text_end;
 	for (uintptr_t at = from; at < to; at++) {
 		if (!is_set(s, s->bits.starts, at) ||
 		    !insn_decode((const uint8_t *)at, INSN_MAX, &insn))
