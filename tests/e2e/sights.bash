@@ -120,10 +120,15 @@ stacks_are_whole() {
 	equal 'stacks not shown' 0 "$(grep -c '^    (' "$temp/out")"
 }
 
-# can_hibernate: skips where stacks do not: no memory is watched for missing pages and writes.
+# can_hibernate: skips where stacks do not: no memory is watched for missing pages and writes,
+# which takes until the first one hibernates.
 can_hibernate() {
+	local i
 	GREEN_HIBERNATE_MS=1 state=unknown start "$temp/sights" || return 1
-	grep -q '^VmFlags:.* um uw' "/proc/$pid/smaps" && return
+	for ((i = 0; i < 100; i++)); do
+		grep -Eq '^VmFlags:.* um (.* )?uw' "/proc/$pid/smaps" && return
+		sleep 0.02
+	done
 	echo 'stacks do not hibernate here'
 	return 77
 }
