@@ -13,6 +13,7 @@
 #define JUMP_SIZE 5
 #define SHORT_JUMP_REACH 120 /* a little less than what a signed byte allows */
 #define TABLE_ENTRIES_MAX 4096
+#define STUB_SIZE_MAX 64
 
 struct search {
 	const struct image *image;
@@ -217,14 +218,20 @@ static void decode_around(struct search *s, uintptr_t site)
 
 /* ---- room ----------------------------------------------------------------------- */
 
-/* May it be executed elsewhere?  What goes somewhere else may not, and a landing pad of
- * indirect branches shall stay where it is. */
-static bool can_move(uintptr_t at, struct insn *insn)
+/* endbr64, where indirect branches land. */
+static bool is_landing(uintptr_t at)
 {
 	static const uint8_t landing[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 
+	return memcmp((const void *)at, landing, sizeof(landing)) == 0;
+}
+
+/* May it be executed elsewhere?  What goes somewhere else may not, and landings shall stay
+ * where they are. */
+static bool can_move(uintptr_t at, struct insn *insn)
+{
 	return insn_decode((const uint8_t *)at, INSN_MAX, insn) && insn->flow == FLOW_NEXT &&
-	       memcmp((const void *)at, landing, sizeof(landing)) != 0;
+	       !is_landing(at);
 }
 
 /* Code between functions may be none: only what sets the number of a call looks like it. */
@@ -238,6 +245,23 @@ static bool is_believable(const struct search *s, uintptr_t site)
 		return true;
 	return is_set(s, s->bits.starts, site - 5) && code[-5] == 0xb8 && code[-3] < 2 &&
 	       code[-2] == 0 && code[-1] == 0;
+}
+
+/* [endbr64]; mov $nr, %eax; syscall; …, a short function: libc's in assembly look like it,
+ * and a few others. */
+static int32_t stub_number(const struct search *s, uintptr_t site)
+{
+	long number = image_find(s->image, site);
+	const uint8_t *code = (const uint8_t *)site - 5;
+	struct function f;
+	int32_t nr;
+
+	if (number < 0 || !image_function(s->image, (uint32_t)number, &f) || code[0] != 0xb8 ||
+	    f.end - f.start > STUB_SIZE_MAX ||
+	    (f.start != site - 5 && (f.start != site - 9 || !is_landing(f.start))))
+		return -1;
+	memcpy(&nr, code + 1, sizeof(nr));
+	return nr;
 }
 
 /* Where the window of the site begins; 0: there can be none. */
@@ -350,6 +374,7 @@ static bool make_room(const struct search *s, struct site *site)
 		take(s, site->pad, site->pad + JUMP_SIZE);
 	}
 	take(s, site->window, site->at + 2);
+	site->stub_nr = stub_number(s, site->at);
 	return true;
 }
 

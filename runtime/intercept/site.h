@@ -36,6 +36,7 @@ struct site {
 	uintptr_t at;     /* the syscall instruction */
 	uintptr_t window; /* what goes along begins here; at itself: nothing does */
 	uintptr_t pad;    /* where the long jump lies; 0: in the window */
+	int32_t stub_nr;  /* of the call that is all its function does, -1: that does more */
 };
 
 /* Scratch memory for one image: three bits for each byte of its text. */
