@@ -54,9 +54,23 @@ void echo_fill(char *message, size_t size)
 		message[i] = (char)(i * 7 + 1);
 }
 
+/* Any server that gives back what it gets, by a command. */
+static int start_command(struct server *server, const struct options *options)
+{
+	char *command;
+	if (asprintf(&command, "exec %s", options->server) < 0)
+		return EXIT_CANNOT;
+	char *argv[] = { (char *)"sh", (char *)"-c", command, NULL };
+	int status = server_start(server, argv, options);
+	free(command);
+	return status;
+}
+
 static int start_server(struct server *server, const struct options *options)
 {
 	char size[24], workers[24];
+	if (options->server)
+		return start_command(server, options);
 	snprintf(size, sizeof(size), "%u", echo_size(options));
 	snprintf(workers, sizeof(workers), "%u", (unsigned)options->workers);
 	char *argv[] = { (char *)child_self(),
@@ -75,7 +89,9 @@ static void result_server(struct result *result, const struct server *server)
 {
 	char engine[32] = "", stacks[32] = "";
 	unsigned workers = 0;
-	sscanf(server->note, "workers=%u engine=%31s stacks=%31s", &workers, engine, stacks);
+	if (sscanf(server->note, "workers=%u engine=%31s stacks=%31s", &workers, engine, stacks) <
+	    3)
+		return;
 	result_number(result, "workers", workers);
 	result_text(result, "engine", engine);
 	result_text(result, "stacks", stacks);
@@ -150,8 +166,10 @@ static int echo_run(const struct options *options)
 		return options_bad("size", "at most 16384 for echo");
 	if (!options->in_process)
 		return run_processes(options);
-	if (options->rate || options->clients)
-		return options_bad(options->rate ? "rate" : "clients",
+	if (options->rate || options->clients || options->server)
+		return options_bad(options->rate     ? "rate"
+		                   : options->server ? "server"
+		                                     : "clients",
 		                   "cannot be combined with --in-process; leave one out");
 	return echo_inside(options);
 }
@@ -163,10 +181,12 @@ const struct bench bench_echo = {
 		 "bytes are compared.\n"
 		 "--connections: default 64.  --size: of a message (default 64).\n"
 		 "--in-process: clients are green threads of the same runtime, so that the\n"
-		 "figures for 1, 2 … workers can be compared on a small machine.",
-	.accepts = "connections size warmup clients rate timeout in-process",
+		 "figures for 1, 2 … workers can be compared on a small machine.\n"
+		 "--server: another server, which prints \"listening on HOST:PORT\".",
+	.accepts = "connections size warmup clients rate timeout in-process server",
 	.examples = "  greenbench echo --connections 1000 --workers 1\n"
 		    "  greenbench echo --engine epoll --rate 50000 --json\n"
+		    "  greenbench echo --server 'greenrun examples/threaded_echo'\n"
 		    "  greenbench scale echo --connections 256\n",
 	.run = echo_run,
 };
