@@ -13,7 +13,6 @@
 # information, and runs no code in the program.  Installed where gdb finds it by itself
 # when the library lies below /usr; otherwise: source libgreen-gdb.py
 import atexit
-import ctypes
 import os
 import re
 import struct
@@ -548,7 +547,6 @@ command has it write the file, and puts the frames in their places in it."""
         awake = [t for t in threads if not stacks.is_hibernated(t)]
         with open(path, "r+b") as file:
             segments = self.segments(file)
-            self.empty(file, segments, stacks)
             put = [self.put(file, segments, *self.frames(runtime, stacks, t)) for t in awake]
         print("Saved %s: %d stacks, %d of them hibernated%s"
               % (printable(path), len(threads), len(threads) - len(awake),
@@ -563,20 +561,6 @@ command has it write the file, and puts the frames in their places in it."""
         headers = struct.iter_unpack("<IIQQQQQQ", file.read(size * count))
         return [(address, kept, offset)
                 for kind, _, offset, address, _, kept, _, _ in headers if kind == 1]
-
-    @staticmethod
-    def empty(file, segments, stacks):
-        """What gdb has written of arenas, zeroes mostly, takes no room in the file any more."""
-        punch = ctypes.CDLL(None).fallocate
-        punch.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
-        for arena in stacks.arenas:
-            base = stacks.layout.get(arena, "arena.base")
-            end = base + (stacks.layout.get(arena, "arena.slots")
-                          << stacks.layout.get(arena, "arena.shift"))
-            for address, size, offset in segments:
-                # A file system that cannot do it (3: and the length stays) leaves them.
-                if base <= address < end:
-                    punch(file.fileno(), 3, offset, size)
 
     @staticmethod
     def frames(runtime, stacks, thread):
