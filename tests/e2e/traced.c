@@ -14,6 +14,7 @@
  *	traced deep       a call that may switch, below more stack than is searched
  *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
  *	traced hostile    names that are made to harm a terminal
+ *	traced wait       sleeps a hundred times, 100 ms each
  *	traced serve      switches until it reads a q; then says how often: "done COUNT"
  *
  * Says "ready PID" when it runs.
@@ -347,6 +348,17 @@ static void *patient(void *arg)
 	return arg;
 }
 
+static void *wait_long(void *arg)
+{
+	green_t thread;
+
+	if (green_spawn(&thread, NULL, patient, NULL) != 0)
+		return "no thread";
+	green_sleep(GREEN_MS(10000));
+	over = true;
+	return green_join(thread, NULL) ? "not joined" : arg;
+}
+
 static void *serve(void *arg)
 {
 	green_t threads[8], rare;
@@ -377,7 +389,8 @@ int main(int argc, char **argv)
 	} all[] = { { "count", count },     { "sort", sort },   { "block", block },
 		    { "hog", hog },         { "quiet", quiet }, { "lazy", lazy },
 		    { "eager", eager },     { "more", more },   { "deep", deep },
-		    { "hostile", hostile }, { "chain", chain }, { "serve", serve } };
+		    { "hostile", hostile }, { "chain", chain }, { "wait", wait_long },
+		    { "serve", serve } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */

@@ -2,6 +2,8 @@
  *
  * greentrace: where green threads give up their CPU, and what keeps them from it.
  */
+#include "dump.h"
+#include "find.h"
 #include "flight_view.h"
 #include "greenps.h"
 #include "options.h"
@@ -18,6 +20,8 @@ void complain(const char *format, ...)
 {
 	va_list arguments;
 
+	if (find_looks)
+		return;
 	fflush(stdout);
 	fprintf(stderr, "%s: ", tool_name);
 	va_start(arguments, format);
@@ -40,6 +44,8 @@ int main(int argc, char **argv)
 		return flight_show(&options);
 	case PROBES:
 		return probes_list(options.pid, options.json);
+	case DUMP:
+		return dump(options.pid, options.json);
 	case REPORT:
 		return report(&options);
 	default:

@@ -4,6 +4,7 @@
  */
 #include "options.h"
 #include "escape.h"
+#include "find.h"
 #include "green.h"
 #include "greenps.h"
 
@@ -15,19 +16,25 @@
 #include <string.h>
 
 static const char help[] =
-	"Usage: greentrace [-p PID | -- COMMAND...] [options] [INTERVAL [COUNT]]\n"
+	"Usage: greentrace [-p PID | --name NAME | -a | -- COMMAND...] [options] [INTERVAL "
+	"[COUNT]]\n"
 	"       greentrace sites [-p PID | -- COMMAND...] [options]\n"
 	"       greentrace record FILE [-p PID | -- COMMAND...] [options]\n"
 	"       greentrace report FILE [options]\n"
+	"       greentrace dump -p PID [-j]\n"
 	"       greentrace flight -p PID [-n N] [-j]\n"
 	"       greentrace probes -p PID [-j]\n"
 	"       greentrace check\n\n"
 	"Shows where green threads of a running program give up their CPU, for how long, and\n"
 	"what keeps a CPU from switching.  sites: every call that may switch, whether it did or\n"
 	"not.  record: all of it to a file, from which report makes each view, on any machine.\n"
-	"flight: what happened before.  probes: those that the program has.  check: what this\n"
+	"dump: all green threads and their call paths.  flight: what happened before.  probes: "
+	"those that the program has.  check: what this\n"
 	"machine allows.\n\n"
-	"  -p, --pid PID          the process; or -- COMMAND... to start one\n"
+	"  -p, --pid PID          the process, by its number or name; or -- COMMAND... to start "
+	"one\n"
+	"      --name NAME        all processes of that name\n"
+	"  -a, --all              all processes with green threads\n"
 	"  -d, --duration S       stop after S seconds\n"
 	"  -c, --summary          one table at the end\n"
 	"  -H, --hist             a histogram of each switch point in the table\n"
@@ -35,6 +42,7 @@ static const char help[] =
 	"  -w, --wakers           below each switch point who woke, over several hops\n"
 	"  -s, --sort KEY         total (default), count, max, mean, queued\n"
 	"  -n, --top N            rows (20)\n"
+	"      --filter TEXT      only rows with this text\n"
 	"  -T, --timestamp        the time of day above each table\n"
 	"  -j, --json             a JSON object on each line\n"
 	"      --sites            (report) the map of calls, as of \"greentrace sites\"\n"
@@ -61,7 +69,9 @@ static const char help[] =
 	"Exit status: 0 ok, 1 a contract was broken, 2 a problem (said), 3 inconclusive.\n";
 
 enum {
-	OPTION_SITES = 256,
+	OPTION_NAME = 256,
+	OPTION_FILTER,
+	OPTION_SITES,
 	OPTION_ENTRIES,
 	OPTION_BLOCKED,
 	OPTION_HOG,
@@ -82,6 +92,9 @@ enum {
 
 static const struct option known[] = {
 	{ "pid", required_argument, NULL, 'p' },
+	{ "name", required_argument, NULL, OPTION_NAME },
+	{ "all", no_argument, NULL, 'a' },
+	{ "filter", required_argument, NULL, OPTION_FILTER },
 	{ "duration", required_argument, NULL, 'd' },
 	{ "summary", no_argument, NULL, 'c' },
 	{ "hist", no_argument, NULL, 'H' },
@@ -174,6 +187,8 @@ static int pid_option(struct options *o, const char *text)
 {
 	uint64_t pid;
 
+	if (*text && (text[0] < '0' || text[0] > '9'))
+		return find_one(text, &o->pid);
 	if (number_option(text, INT32_MAX, &pid) != EXIT_OK)
 		return EXIT_PROBLEM;
 	o->pid = (pid_t)pid;
@@ -183,6 +198,13 @@ static int pid_option(struct options *o, const char *text)
 static int long_option(struct options *o, int c)
 {
 	switch (c) {
+	case OPTION_NAME:
+		o->many = true;
+		o->name = optarg;
+		return EXIT_OK;
+	case OPTION_FILTER:
+		o->filter = optarg;
+		return EXIT_OK;
 	case OPTION_SITES:
 		o->map = true;
 		return EXIT_OK;
@@ -240,6 +262,9 @@ static int one_option(struct options *o, int c)
 	switch (c) {
 	case 'p':
 		return pid_option(o, optarg);
+	case 'a':
+		o->many = true;
+		return EXIT_OK;
 	case 'd':
 		return time_option(optarg, 1e9, &o->duration_ns);
 	case 's':
@@ -324,13 +349,18 @@ static int judge(const struct options *o)
 {
 	bool no_target = o->command == CHECK || o->command == REPORT;
 
-	if (!no_target && !o->pid == !o->argv)
-		return problem("one target is needed: -p PID, or -- COMMAND...; \"greentrace "
-		               "--help\" lists the options");
-	if (no_target && (o->pid || o->argv))
+	int targets = (o->pid != 0) + (o->argv != NULL) + o->many;
+
+	if (!no_target && targets != 1)
+		return problem("one target is needed: -p PID, --name NAME, -a, or -- COMMAND...; "
+		               "\"greentrace --help\" lists the options");
+	if (no_target && targets)
 		return problem("check and report take no target");
-	if ((o->command == PROBES || o->command == FLIGHT) && o->argv)
-		return problem("probes and flight take -p PID");
+	if ((o->command == PROBES || o->command == FLIGHT || o->command == DUMP) && !o->pid)
+		return problem("probes, flight and dump take -p PID");
+	if (o->many && (o->command == RECORD || o->folded || o->flame || o->perfetto || o->lock ||
+	                o->check || o->no_yield))
+		return problem("files and --assert-no-yield are of one process: -p PID");
 	if (o->command == RECORD)
 		return judge_record(o);
 	if (o->entries || (o->map && o->command == TOP))
@@ -349,7 +379,7 @@ static enum command command_of(int *argc, char ***argv)
 		const char *name;
 		enum command command;
 	} commands[] = {
-		{ "sites", SITES },   { "record", RECORD }, { "report", REPORT },
+		{ "sites", SITES },   { "record", RECORD }, { "report", REPORT }, { "dump", DUMP },
 		{ "flight", FLIGHT }, { "probes", PROBES }, { "check", CHECK },
 	};
 
@@ -373,7 +403,7 @@ int options_parse(struct options *o, int argc, char **argv)
 	o->map = o->command == SITES;
 	int status = split(o, &argc, argv);
 	while (status == EXIT_OK && !o->done &&
-	       (c = getopt_long(argc, argv, "p:d:cHkws:n:Tj", known, NULL)) != -1)
+	       (c = getopt_long(argc, argv, "p:ad:cHkws:n:Tj", known, NULL)) != -1)
 		status = one_option(o, c);
 	if (status == EXIT_OK && !o->done)
 		status = operands(o, argc, argv);

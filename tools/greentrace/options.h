@@ -11,11 +11,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum command { TOP, SITES, RECORD, REPORT, FLIGHT, PROBES, CHECK };
+enum command { TOP, SITES, RECORD, REPORT, DUMP, FLIGHT, PROBES, CHECK };
 
 struct options {
 	enum command command;
-	pid_t pid;                                /* 0: command_line */
+	pid_t pid; /* 0: command_line */
+	bool many; /* all processes, or those of a name */
+	const char *name;
+	const char *filter;
 	char **argv;                              /* of the program to start; NULL: pid */
 	uint64_t interval_ns, count, duration_ns; /* 0: without end */
 	const char *file;                         /* RECORD, REPORT */

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * The loop: take what arrives, show it at each interval, stop when the time is up, the
- * process has ended or the user says so; then judge.
+ * processes have ended or the user says so; then judge.
  */
 #include "run.h"
-#include "attach.h"
 #include "contract.h"
 #include "escape.h"
+#include "find.h"
 #include "greenps.h"
+#include "present.h"
 #include "recording.h"
 #include "terminal.h"
-#include "timeline.h"
-#include "view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,6 +21,16 @@
 
 #define SECOND 1000000000
 #define POLL_MS 5
+
+struct run {
+	const struct options *options;
+	struct look look;
+	struct trace **all; /* one for each process */
+	size_t count;
+	struct found found;
+	int64_t started_ns, looked_ns; /* for processes */
+	int status;                    /* so far: the worst */
+};
 
 static volatile sig_atomic_t interrupted;
 
@@ -40,70 +49,73 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 }
 
-static void show(struct trace *t, bool interval)
-{
-	const struct options *o = t->options;
-
-	if (o->json) {
-		view_json(t, interval);
-	} else {
-		if (interval)
-			terminal_clear();
-		if (o->map)
-			view_sites(t);
-		else
-			view_table(t, interval);
-		printf("\n");
-	}
-	fflush(stdout);
-}
-
 /* Is there one table at the end, and none before? */
 static bool only_at_end(const struct options *o)
 {
 	return o->summary || o->map || o->command == RECORD || has_contract(o);
 }
 
-/* True: the process has ended. */
-static bool follow(struct trace *t)
+/* A problem outweighs a broken contract, that one an inconclusive one. */
+static void add_status(struct run *r, int status)
 {
-	const struct options *o = t->options;
-	int64_t interval = o->interval_ns ? (int64_t)o->interval_ns : SECOND;
-	int64_t next = t->started_ns + interval;
-	uint64_t shown = 0;
+	static const int weights[] = {
+		[EXIT_OK] = 0, [EXIT_INCONCLUSIVE] = 1, [EXIT_BROKEN] = 2, [EXIT_PROBLEM] = 3
+	};
 
-	for (;;) {
-		bool alive = trace_poll(t, POLL_MS);
-		int64_t now = clock_now();
-		if (!alive)
-			return true;
-		if (interrupted || terminal_key(&t->order) ||
-		    (o->duration_ns && now - t->started_ns >= (int64_t)o->duration_ns))
-			return false;
-		if (now < next || only_at_end(o))
-			continue;
-		show(t, true);
-		sites_mark(&t->sites);
-		t->marked_ns = now;
-		next += interval * ((now - next) / interval + 1);
-		if (++shown == o->count)
-			return false;
-	}
+	if (weights[status] > weights[r->status])
+		r->status = status;
 }
 
-static int write_files(struct trace *t)
-{
-	const struct options *o = t->options;
-	int status = EXIT_OK;
+/* ---- processes -------------------------------------------------------------------- */
 
-	if (o->folded)
-		status = folded_write(t, o->folded);
-	if (o->flame && status == EXIT_OK)
-		status = flame_write(t, o->flame);
-	if (t->timeline && status == EXIT_OK)
-		status = timeline_end(t->timeline);
+/* pid: 0: the command is started.  EXIT_OK, or a problem that has been reported. */
+static int add_process(struct run *r, pid_t pid)
+{
+	struct trace **more = realloc(r->all, (r->count + 1) * sizeof(struct trace *));
+	struct trace *t = calloc(1, sizeof(*t));
+
+	if (more)
+		r->all = more;
+	if (!more || !t) {
+		free(t);
+		return problem("no memory");
+	}
+	int status = trace_start(t, r->options, &r->look, pid);
+	if (status == EXIT_OK) {
+		r->all[r->count++] = t;
+		return EXIT_OK;
+	}
+	trace_free(t);
+	free(t);
 	return status;
 }
+
+/* Those that have come since the last look; what cannot be attached to is said, and left. */
+static int look_for_processes(struct run *r)
+{
+	int status = find_news(&r->found, r->options->name);
+
+	r->looked_ns = clock_now();
+	for (size_t i = 0; i < r->found.news_count && status == EXIT_OK; i++)
+		if (add_process(r, r->found.news[i]) != EXIT_OK)
+			complain("process %d is left out", (int)r->found.news[i]);
+	return status;
+}
+
+static int begin(struct run *r)
+{
+	const struct options *o = r->options;
+
+	r->started_ns = clock_now();
+	if (!o->many)
+		return add_process(r, o->pid);
+	int status = look_for_processes(r);
+	if (status == EXIT_OK && r->count == 0)
+		status = problem("no process with green threads can be attached to");
+	return status;
+}
+
+/* ---- the end of one ---------------------------------------------------------------- */
 
 /* A program that was started here is waited for: its exit status is the result, unless a
  * contract says otherwise. */
@@ -131,84 +143,103 @@ static int end_recording(struct trace *t)
 	return status;
 }
 
-static int finish(struct trace *t, bool ended)
+static void finish(struct run *r, struct trace *t, bool ended)
 {
-	const struct options *o = t->options;
+	const struct options *o = r->options;
 
 	trace_stop(t);
 	if (o->summary || o->map || (o->json && !has_contract(o)) || (ended && !only_at_end(o)))
-		show(t, false);
-	int status = t->recording ? end_recording(t) : write_files(t);
+		present(t, false);
+	int status = t->recording ? end_recording(t) : present_files(t);
 	if (status == EXIT_OK && has_contract(o))
 		status = contract_judge(t);
-	fflush(stdout);
-	if (ferror(stdout))
-		status = problem("standard output: %s", strerror(errno));
-	if (!o->argv)
-		return status;
-	int child = wait_for(t->session.pid);
-	if (status != EXIT_OK || child == EXIT_OK || !has_contract(o))
-		return status != EXIT_OK ? status : child;
-	complain("inconclusive: the command failed (exit status %d)", child);
-	return EXIT_INCONCLUSIVE;
-}
-
-static int report_from(struct trace *t, const struct options *o, FILE *file)
-{
-	t->options = o;
-	t->order = o->order;
-	int read = recording_read(t, file, o->file), status;
-
-	if (read != EXIT_OK && read != EXIT_INCOMPLETE)
-		return read;
-	if (!has_contract(o))
-		show(t, false);
-	status = write_files(t);
-	if (status == EXIT_OK && has_contract(o))
-		status = contract_judge(t);
-	fflush(stdout);
-	if (ferror(stdout))
-		status = problem("standard output: %s", strerror(errno));
-	return status == EXIT_OK && read == EXIT_INCOMPLETE ? EXIT_PROBLEM : status;
-}
-
-int report(const struct options *o)
-{
-	struct trace *t = calloc(1, sizeof(*t));
-	char shown[300];
-	FILE *file = fopen(o->file, "re");
-	int status;
-
-	if (!file)
-		status = problem("%s: %s", escape_text(shown, sizeof(shown), o->file, true),
-		                 strerror(errno));
-	else if (!t)
-		status = problem("no memory");
-	else
-		status = report_from(t, o, file);
-	if (t)
-		trace_free(t);
-	if (file)
-		fclose(file);
+	add_status(r, status);
+	trace_free(t);
 	free(t);
-	return status;
+}
+
+/* ---- the loop ---------------------------------------------------------------------- */
+
+/* False: all have ended. */
+static bool poll_all(struct run *r)
+{
+	for (size_t i = 0; i < r->count;) {
+		if (trace_poll(r->all[i], i == 0 ? POLL_MS : 0)) {
+			i++;
+			continue;
+		}
+		finish(r, r->all[i], true);
+		r->all[i] = r->all[--r->count];
+	}
+	return r->count > 0;
+}
+
+static void show_all(struct run *r, int64_t now)
+{
+	terminal_clear();
+	for (size_t i = 0; i < r->count; i++) {
+		struct trace *t = r->all[i];
+		present(t, true);
+		sites_mark(&t->sites);
+		t->marked_ns = now;
+	}
+	terminal_line(&r->look);
+}
+
+static void follow(struct run *r)
+{
+	const struct options *o = r->options;
+	int64_t interval = o->interval_ns ? (int64_t)o->interval_ns : SECOND;
+	int64_t next = r->started_ns + interval;
+	uint64_t shown = 0;
+
+	while (poll_all(r)) {
+		int64_t now = clock_now();
+		if (interrupted || terminal_key(&r->look) ||
+		    (o->duration_ns && now - r->started_ns >= (int64_t)o->duration_ns))
+			return;
+		if (o->many && now - r->looked_ns >= SECOND)
+			look_for_processes(r);
+		if (now < next || only_at_end(o))
+			continue;
+		show_all(r, now);
+		next += interval * ((now - next) / interval + 1);
+		if (++shown == o->count)
+			return;
+	}
 }
 
 int run(const struct options *o)
 {
-	struct trace *t = calloc(1, sizeof(*t));
+	struct run r = { .options = o, .look = { .order = o->order, .filter = o->filter } };
+	pid_t child = 0;
+	int status = begin(&r);
 
-	if (!t)
-		return problem("no memory");
-	int status = trace_start(t, o);
 	if (status == EXIT_OK) {
+		if (o->argv)
+			child = r.all[0]->session.pid;
 		catch_signals();
 		terminal_open(o);
-		bool ended = follow(t);
+		follow(&r);
 		terminal_close();
-		status = finish(t, ended);
 	}
-	trace_free(t);
-	free(t);
-	return status;
+	/* Taking the probes out of many processes takes a while. */
+	for (size_t i = 0; i < r.count; i++)
+		r.all[i]->stopped_ns = clock_now();
+	while (r.count > 0)
+		finish(&r, r.all[--r.count], false);
+	free(r.all);
+	find_free(&r.found);
+	if (status == EXIT_OK)
+		status = r.status;
+	int shown = present_end();
+	if (shown != EXIT_OK)
+		status = shown;
+	if (!child)
+		return status;
+	int result = wait_for(child);
+	if (status != EXIT_OK || result == EXIT_OK || !has_contract(o))
+		return status != EXIT_OK ? status : result;
+	complain("inconclusive: the command failed (exit status %d)", result);
+	return EXIT_INCONCLUSIVE;
 }

@@ -17,6 +17,7 @@
 
 #define RECORD_BLOCKED_NS 1000000
 #define RECORD_HOG_NS 20000000
+#define MANY 4 /* of the room for records, each has that part */
 
 /* ---- records ------------------------------------------------------------------ */
 
@@ -143,7 +144,7 @@ static int make_wishes(struct trace *t, struct wishes *w)
 		.blocked_ns = lesser(o->blocked_ns, o->no_blocked_ns),
 		.hog_ns = lesser(o->hog_ns, o->no_hog_ns),
 		.queued = o->queued || o->max_queued_ns,
-		.buffer = o->buffer,
+		.buffer = o->many ? o->buffer / MANY : o->buffer,
 	};
 	if (o->command == RECORD) {
 		w->stacks = w->queued = true;
@@ -158,10 +159,9 @@ static int make_wishes(struct trace *t, struct wishes *w)
 	               escape_text(shown, sizeof(shown), o->no_yield, true));
 }
 
-static int open_process(struct trace *t)
+static int open_process(struct trace *t, pid_t pid)
 {
 	const struct options *o = t->options;
-	pid_t pid = o->pid;
 	int status = EXIT_OK;
 
 	if (o->argv)
@@ -171,18 +171,18 @@ static int open_process(struct trace *t)
 	return status;
 }
 
-int trace_start(struct trace *t, const struct options *o)
+int trace_start(struct trace *t, const struct options *o, const struct look *look, pid_t pid)
 {
 	const struct receiver receiver = { take_records, take_stack, take_small, t };
 	struct wishes wishes;
 
 	memset(t, 0, sizeof(*t));
 	t->options = o;
-	t->order = o->order;
+	t->look = look;
 	t->session.pidfd = -1;
 	t->function_of = function_of;
 	t->functions = calloc(1, sizeof(*t->functions));
-	int status = t->functions ? open_process(t) : problem("no memory");
+	int status = t->functions ? open_process(t, pid) : problem("no memory");
 	if (status != EXIT_OK)
 		return status;
 	t->names = names_open(&t->session.target, &t->session.layout);
@@ -213,7 +213,8 @@ bool trace_poll(struct trace *t, int ms)
 
 void trace_stop(struct trace *t)
 {
-	t->stopped_ns = clock_now();
+	if (!t->stopped_ns)
+		t->stopped_ns = clock_now();
 	session_detach(&t->session);
 	if (t->session.wishes.entries)
 		attachment_entries(t->session.attachment, take_entry, t);

@@ -36,9 +36,14 @@ struct descriptor { /* that was used at a switch point */
 	char text[DESCRIPTOR_TEXT]; /* "7: 127.0.0.1:80", not escaped */
 };
 
+struct look { /* at the table: the options', until a key changes it */
+	enum sites_order order;
+	const char *filter; /* only rows with this text in them; NULL: all */
+};
+
 struct trace {
 	const struct options *options;
-	enum sites_order order; /* the options', until a key changes it */
+	const struct look *look;
 	bool settled;
 	struct session session; /* of a recording: what it says of it */
 	struct tick_clock clock;
@@ -64,8 +69,9 @@ struct trace {
 	int64_t started_ns, marked_ns, stopped_ns; /* 0: not yet */
 };
 
-/* Attaches for what the options ask for.  EXIT_OK, or a problem that has been reported. */
-int trace_start(struct trace *t, const struct options *o);
+/* Attaches to the process for what the options ask for; pid 0: starts the command.  Both of
+ * the others stay the caller's.  EXIT_OK, or a problem that has been reported. */
+int trace_start(struct trace *t, const struct options *o, const struct look *look, pid_t pid);
 
 /* Takes what has arrived; false: the process has ended. */
 bool trace_poll(struct trace *t, int ms);

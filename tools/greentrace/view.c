@@ -95,6 +95,16 @@ static void print_paths(struct trace *t, const struct site *site)
 		printf("    or %" PRIu64 " other paths\n", paths.all - PATHS_SHOWN);
 }
 
+/* In what it waits for, or where. */
+static bool is_wanted(const struct trace *t, const struct site *site)
+{
+	const char *filter = t->look->filter;
+	char where[512];
+
+	return !filter || strstr(layout_why(&t->session.layout, site->why), filter) ||
+	       strstr(place_text(where, sizeof(where), site->symbol), filter);
+}
+
 static void print_row(struct trace *t, const struct site *site, bool interval)
 {
 	const struct histogram *h = &site->parked;
@@ -168,7 +178,7 @@ static void print_queued(const struct histogram *h)
 
 void view_table(struct trace *t, bool interval)
 {
-	struct site **sorted = sites_sorted(&t->sites, t->order, interval);
+	struct site **sorted = sites_sorted(&t->sites, t->look->order, interval);
 	uint64_t rows = 0;
 
 	print_head(t, interval);
@@ -176,6 +186,8 @@ void view_table(struct trace *t, bool interval)
 	       "WHERE\n");
 	for (size_t i = 0; sorted && sorted[i] && rows < t->options->rows; i++) {
 		if (interval ? !site_parks(sorted[i]) : !sorted[i]->parked.count)
+			continue;
+		if (!is_wanted(t, sorted[i]))
 			continue;
 		print_row(t, sorted[i], interval);
 		rows++;
@@ -241,12 +253,13 @@ static void print_site(struct trace *t, const struct site *site)
 
 void view_sites(struct trace *t)
 {
-	struct site **sorted = sites_sorted(&t->sites, t->order, false);
+	struct site **sorted = sites_sorted(&t->sites, t->look->order, false);
 
 	print_head(t, false);
 	printf("  ENTRIES     PARKS    TOTAL      P50      P99      MAX  WHY        WHERE\n");
 	for (size_t i = 0; sorted && sorted[i]; i++)
-		print_site(t, sorted[i]);
+		if (is_wanted(t, sorted[i]))
+			print_site(t, sorted[i]);
 	free(sorted);
 	print_stops(t, EVENT_BLOCKED, "Workers blocked below a green thread");
 	print_stops(t, EVENT_HOG, "Green threads that did not switch");

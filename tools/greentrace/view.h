@@ -18,6 +18,7 @@ void view_sites(struct trace *t);
 /* Below a switch point: who woke, as far as that was asked for. */
 void view_chains(struct trace *t, const struct site *site);
 void view_json_chains(struct trace *t);
+void view_json_begin(const struct trace *t, const char *type);
 void view_json_symbol(const struct symbol *symbol);
 
 /* The same as lines of JSON. */

@@ -51,9 +51,9 @@ void view_json_chains(struct trace *t)
 		const struct chain *chain = chains_get(c, i);
 		if (chain->count == 0)
 			continue;
-		printf("{\"type\":\"chain\",\"count\":%" PRIu64 ",\"total_ns\":%" PRIu64
-		       ",\"hops\":[",
-		       chain->count, chain->total_ns);
+		view_json_begin(t, "chain");
+		printf(",\"count\":%" PRIu64 ",\"total_ns\":%" PRIu64 ",\"hops\":[", chain->count,
+		       chain->total_ns);
 		print_hop(t, chain);
 		while (chain->end == CHAIN_GOES_ON) {
 			chain = chains_get(c, chain->before);

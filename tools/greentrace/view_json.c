@@ -8,6 +8,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Where there may be lines of several processes, each says of which. */
+void view_json_begin(const struct trace *t, const char *type)
+{
+	printf("{\"type\":\"%s\"", type);
+	if (t->options->many)
+		printf(",\"pid\":%d", (int)t->session.pid);
+}
+
 void view_json_symbol(const struct symbol *y)
 {
 	printf("{");
@@ -65,7 +73,8 @@ static void print_site(struct trace *t, const struct site *site, bool interval)
 {
 	int waker = top_best(&site->wakers);
 
-	printf("{\"type\":\"site\",\"time_s\":%.6f,\"why\":", trace_seconds(t));
+	view_json_begin(t, "site");
+	printf(",\"time_s\":%.6f,\"why\":", trace_seconds(t));
 	escape_json(layout_why(&t->session.layout, site->why));
 	printf(",\"at\":");
 	view_json_symbol(site->symbol);
@@ -86,9 +95,9 @@ static void print_site(struct trace *t, const struct site *site, bool interval)
 	printf("}\n");
 }
 
-static void print_stop(const struct stop *stop)
+static void print_stop(struct trace *t, const struct stop *stop)
 {
-	printf("{\"type\":\"%s\"", stop->kind == EVENT_HOG ? "hog" : "blocked");
+	view_json_begin(t, stop->kind == EVENT_HOG ? "hog" : "blocked");
 	if (stop->kind == EVENT_BLOCKED)
 		printf(",\"in\":\"%s\"", syscall_text(stop->syscall));
 	print_durations(&stop->ns);
@@ -99,7 +108,7 @@ static void print_stop(const struct stop *stop)
 
 void view_json(struct trace *t, bool interval)
 {
-	struct site **sorted = sites_sorted(&t->sites, t->order, interval);
+	struct site **sorted = sites_sorted(&t->sites, t->look->order, interval);
 
 	for (size_t i = 0; sorted && sorted[i]; i++)
 		if (!interval || site_parks(sorted[i]))
@@ -109,13 +118,13 @@ void view_json(struct trace *t, bool interval)
 		return;
 	for (struct stop *stop = t->stops; stop; stop = stop->next)
 		if (stop->ns.count)
-			print_stop(stop);
+			print_stop(t, stop);
 	view_json_chains(t);
 	if (t->session.wishes.queued) {
-		printf("{\"type\":\"runq\"");
+		view_json_begin(t, "runq");
 		print_durations(&t->queued);
 		printf("}\n");
 	}
-	printf("{\"type\":\"end\",\"records\":%" PRIu64 ",\"lost\":%" PRIu64 "}\n", t->records,
-	       trace_lost(t));
+	view_json_begin(t, "end");
+	printf(",\"records\":%" PRIu64 ",\"lost\":%" PRIu64 "}\n", t->records, trace_lost(t));
 }

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Which processes greentrace attaches to: one by its name, all of a name, all there are,
+# also those that come later; and how rows are chosen.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+# shellcheck source=tests/e2e/common.bash
+. tests/e2e/common.bash
+# shellcheck source=tests/e2e/greentrace.bash
+. tests/e2e/greentrace.bash
+
+# background NAME: one more program; its number in $pid.
+background() {
+	"$temp/$1" wait >"$temp/said" 2>&1 3>&- </dev/null &
+	pid=$!
+	children[$pid]=1
+	until grep -q '^ready' "$temp/said"; do sleep 0.02; done
+}
+
+test_usage() {
+	local arguments
+	for arguments in '-a -p 1' '--name x -- true' 'record x -a' '-a --folded x' 'flight -a' \
+		'dump' 'dump -- true' 'sites -a --lock x' '-a --assert-no-yield f' '-p no-such-process' \
+		'--name no-such-process -c'; do
+		# shellcheck disable=SC2086 # words
+		trace 2 $arguments || return 1
+		has "greentrace $arguments" '^greentrace: ' "$temp/err" || return 1
+	done
+}
+
+test_by_name() {
+	cp "$temp/traced" "$temp/lonely"
+	background lonely
+	trace 0 -c -d 0.5 -p lonely || return 1
+	has 'it' "^lonely \($pid\)" "$temp/out" || return 1
+	background lonely
+	trace 2 -c -p lonely || return 1
+	has 'why not' '2 processes are called "lonely"' "$temp/err"
+}
+
+test_all_of_a_name() {
+	local one
+	cp "$temp/traced" "$temp/twin"
+	background twin
+	one=$pid
+	background twin
+	background traced
+	trace 0 -c -d 0.5 --name twin || return 1
+	equal 'processes' 2 "$(grep -c '^twin ' "$temp/out")" || return 1
+	has 'the first' "^twin \($one\)" "$temp/out" || return 1
+	trace 0 -c -j -d 0.5 --name twin || return 1
+	"$temp/jsoncheck" type=end pid records lost <"$temp/out" || return 1
+	equal 'of the first' 1 "$(grep -c "^{\"type\":\"end\",\"pid\":$one," "$temp/out")"
+}
+
+# In a namespace where there are no others; the second comes while it looks.
+test_all() {
+	local inside=(unshare --pid --fork --mount-proc)
+	"${inside[@]}" true 2>/dev/null || { echo 'no PID namespace can be made here'; return 77; }
+	# shellcheck disable=SC2016 # expanded inside
+	"${inside[@]}" bash -c '"$1" wait >/dev/null & "$1" wait >/dev/null & sleep 0.3
+		"$2" -a -c -d 4 & tracer=$!
+		sleep 2; "$1" wait >/dev/null &
+		wait $tracer' - "$temp/traced" "$greentrace" >"$temp/out" 2>"$temp/err"
+	equal 'exit status' 0 $? || { cat "$temp/err"; return 1; }
+	equal 'processes' 3 "$(grep -c '^traced (' "$temp/out")" || { cat "$temp/out"; return 1; }
+	equal 'with parks' 3 "$(grep -cE ' sleep +patient ' "$temp/out")"
+}
+
+test_dump() {
+	local i
+	start "$temp/traced" serve || return 1
+	# It says that it is ready before it has threads.
+	for ((i = 0; i < 100; i++)); do
+		"$greentrace" dump -p "$pid" 2>/dev/null | grep -q patient && break
+		sleep 0.05
+	done
+	trace 0 dump -p "$pid" || return 1
+	has 'a thread' ' parked .* sleep ' "$temp/out" || return 1
+	has 'its call path' ' patient\+0x[0-9a-f]+ \(traced.c:' "$temp/out" || return 1
+	trace 0 dump -j -p "$pid" || return 1
+	has 'a thread' '"function":"patient"' "$temp/out" && stop_serving
+}
+
+test_filter() {
+	start "$temp/traced" serve || return 1
+	trace 0 -c -d 0.5 --filter patient -p "$pid" || return 1
+	equal 'rows' 1 "$(grep -c 'traced.c:' "$temp/out")" || return 1
+	trace 0 -c -d 0.5 --filter yield -p "$pid" || return 1
+	equal 'rows' 1 "$(grep -c 'traced.c:' "$temp/out")" && stop_serving
+}
+
+# f, a text and Enter; letters that are typed are no keys.
+test_filter_key() {
+	command -v script >/dev/null || { echo 'script is not installed'; return 77; }
+	start "$temp/traced" serve || return 1
+	mkfifo "$temp/keys"
+	script -qec "$greentrace -p $pid 0.1" /dev/null <>"$temp/keys" >"$temp/out" 2>&1 &
+	until grep -q 'yield' "$temp/out"; do sleep 0.05; done
+	printf 'fqslee\b\be\033fslx\177eep\n' >"$temp/keys"
+	until grep -q 'only rows with "sleep"' "$temp/out"; do sleep 0.05; done
+	printf q >"$temp/keys"
+	wait $!
+	equal 'exit status' 0 $? || { cat "$temp/out"; return 1; }
+	sed '1,/only rows with/d' "$temp/out" >"$temp/after"
+	! grep -q 'yield' "$temp/after" && stop_serving
+}
+
+make_traced traced "${archive[@]}"
+
+check usage test_usage
+check dump test_dump
+if ! "$greentrace" check >"$temp/check" 2>&1; then
+	skip attaching "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
+	summary
+	exit
+fi
+for name in by_name all_of_a_name all filter filter_key; do
+	check $name test_$name
+done
+summary

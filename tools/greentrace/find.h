@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Processes with green threads: all of them, or those of a name.
+ */
+#ifndef FIND_H
+#define FIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Processes that were looked at: none is looked at twice. */
+struct found {
+	pid_t *seen; /* ascending */
+	size_t seen_count;
+	pid_t *news; /* found by the last look */
+	size_t news_count;
+};
+
+/* Those that were not there before and have a runtime; name: the kernel's name for the
+ * process, or the last part of its program's path; NULL: any.  Not this process.  EXIT_OK,
+ * or a problem that has been reported. */
+int find_news(struct found *f, const char *name);
+void find_free(struct found *f);
+
+/* The one process with that name, which need not have a runtime.  EXIT_OK, or a problem that
+ * has been reported. */
+int find_one(const char *name, pid_t *pid);
+
+/* complain() is silent meanwhile: most processes have none. */
+extern bool find_looks;
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * greentrace report: the views of a recording.
+ */
+#include "contract.h"
+#include "escape.h"
+#include "greenps.h"
+#include "present.h"
+#include "recording.h"
+#include "run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int report_from(struct trace *t, const struct options *o, FILE *file)
+{
+	struct look look = { .order = o->order, .filter = o->filter };
+
+	t->options = o;
+	t->look = &look;
+	int read = recording_read(t, file, o->file), status;
+
+	if (read != EXIT_OK && read != EXIT_INCOMPLETE)
+		return read;
+	if (!has_contract(o))
+		present(t, false);
+	status = present_files(t);
+	if (status == EXIT_OK && has_contract(o))
+		status = contract_judge(t);
+	int shown = present_end();
+	if (shown != EXIT_OK)
+		return shown;
+	return status == EXIT_OK && read == EXIT_INCOMPLETE ? EXIT_PROBLEM : status;
+}
+
+int report(const struct options *o)
+{
+	struct trace *t = calloc(1, sizeof(*t));
+	char shown[300];
+	FILE *file = fopen(o->file, "re");
+	int status;
+
+	if (!file)
+		status = problem("%s: %s", escape_text(shown, sizeof(shown), o->file, true),
+		                 strerror(errno));
+	else if (!t)
+		status = problem("no memory");
+	else
+		status = report_from(t, o, file);
+	if (t)
+		trace_free(t);
+	if (file)
+		fclose(file);
+	free(t);
+	return status;
+}
