@@ -28,6 +28,8 @@ static const int fault_signals[] = { SIGSEGV, SIGBUS };
  * handler is installed; a SA_RESETHAND action resets itself. */
 static struct sigaction before[FAULT_SIGNALS];
 
+bool (*fault_hook)(int sig, siginfo_t *info, void *context);
+
 static struct sigaction *action_before(int sig)
 {
 	return &before[sig == SIGBUS];
@@ -118,7 +120,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		return;
 	switch (info->si_code > 0 ? overflow_handle(info, context) : OVERFLOW_NONE) {
 	case OVERFLOW_NONE:
-		pass_on(sig, info, context);
+		if (!fault_hook || !fault_hook(sig, info, context))
+			pass_on(sig, info, context);
 		return;
 	case OVERFLOW_FATAL:
 		/* Return into the fault: it kills, and the core dump shows it. */

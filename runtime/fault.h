@@ -11,12 +11,19 @@
 #ifndef FAULT_H
 #define FAULT_H
 
+#include <signal.h>
+#include <stdbool.h>
+
 struct worker;
 
 /* Installs the handlers, keeping what was there.  0 or -errno. */
 int fault_init(void);
 /* Puts back what was there, where the handler still is ours. */
 void fault_fini(void);
+
+/* Interception's: asked before a fault is passed on; true: it has seen to it. */
+extern __attribute__((visibility("hidden"))) bool (*fault_hook)(int sig, siginfo_t *info,
+                                                                void *context);
 
 /* The alternate signal stack of the calling OS thread, which is w's.  0 or
  * -errno.  stop puts back the one it had before. */

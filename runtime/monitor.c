@@ -25,6 +25,8 @@
 
 #define TICK_NS GREEN_MS(10)
 #define TICK_IDLE_NS GREEN_MS(100)
+#define TICK_PREEMPT_NS GREEN_MS(5) /* two of them at most until a thread has to yield */
+#define PREEMPT_NS GREEN_MS(4)
 #define EXPIRE_MAX 256 /* deadlines of a stuck worker, each tick: each is searched for */
 #define STUCK_EARLY_NS GREEN_MS(10) /* new work goes elsewhere from then on */
 
@@ -80,6 +82,18 @@ static void fire_timers_of(struct worker *w, int64_t now)
 		park_expire(gt_at(due.gt), due.seq);
 }
 
+void (*monitor_preempt)(struct worker *w);
+
+/* Has w anything that it could do instead?  A look from outside. */
+RACY static bool others_wait(struct worker *w, int64_t now)
+{
+	return stealable(w) || w->run_next || w->local.head ||
+	       atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
+	       atomic_load_explicit(&w->attn, memory_order_relaxed) ||
+	       atomic_load_explicit(&w->ops_in_flight, memory_order_relaxed) ||
+	       atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now;
+}
+
 static void look_at(struct worker *w, struct seen *seen, int64_t now)
 {
 	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
@@ -95,6 +109,8 @@ static void look_at(struct worker *w, struct seen *seen, int64_t now)
 			atomic_store_explicit(&w->stuck_since, 0, memory_order_relaxed);
 		return;
 	}
+	if (monitor_preempt && now - seen->since >= PREEMPT_NS && others_wait(w, now))
+		monitor_preempt(w);
 	if (now - seen->since < STUCK_EARLY_NS)
 		return;
 	atomic_store_explicit(&w->stuck_since, seen->since, memory_order_relaxed);
@@ -263,7 +279,9 @@ static void *monitor_thread(void *unused)
 		/* Under interception a signal may end every wait. */
 		if (all_asleep && !own_tls)
 			look_for_deadlock();
-		int64_t next = now + (all_asleep ? TICK_IDLE_NS : TICK_NS);
+		int64_t next = now + (all_asleep        ? TICK_IDLE_NS
+		                      : monitor_preempt ? TICK_PREEMPT_NS
+		                                        : TICK_NS);
 		int64_t sweep = sweep_some(now);
 		sys_futex_wait((const uint32_t *)&monitor.asked, asked,
 		               sweep < next ? sweep : next);

@@ -116,6 +116,10 @@ int worker_enter(struct worker *w);
 void worker_loop(struct worker *w);
 void worker_leave(struct worker *w);
 
+/* Interception's: called by the monitor for a worker that has run one thread for
+ * PREEMPT_NS while others wait for it.  NULL: none. */
+extern internal void (*monitor_preempt)(struct worker *w);
+
 /* The watch (monitor.c). */
 int monitor_start(void);
 /* Has it look around at once (offload_grow()).  Any thread. */

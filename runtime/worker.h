@@ -104,6 +104,7 @@ struct worker {
 	_Atomic int64_t arrivals_since;
 	_Atomic int64_t stuck_since; /* by the monitor; 0: not stuck */
 	_Atomic uint32_t load;       /* connections placed here (serve) */
+	_Atomic uint8_t preempt;     /* the thread that runs shall yield (interception) */
 
 	pthread_t thread;
 	int tid;

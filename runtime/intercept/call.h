@@ -43,6 +43,9 @@
 #define CALL_RESULT 184
 #define CALL_SIZE 192
 #define CALL_RED_ZONE 128
+/* In struct worker and struct gt. */
+#define WORKER_CURRENT 0
+#define GT_LOOK_AT 31
 
 /* Where two components of AVX-512 begin in the area at CALL_VECTOR. */
 #define CALL_VECTOR_OPMASK 832
@@ -60,6 +63,9 @@
 /* Between fast_entry.c and the entry: the real call, made where it needs no stack.  A
  * child that begins on another one cannot come back through a frame on this one. */
 #define CALL_STACKLESS (-0x10002)
+/* No call of the kernel's: the entry makes it, of a green thread that has just made a
+ * process that way; r9 holds the result. */
+#define CALL_NR_BORN 511
 
 #ifndef __ASSEMBLER__
 #include "arch/cpu.h"
@@ -131,6 +137,7 @@ extern internal struct call_entry calls[CALL_NR_MAX]; /* calls.c, call_list.h */
 #define FULL(name, group, what) call_fn call_##name;
 #define BOTH(name, group, what) call_fn fast_##name, call_##name;
 #include "intercept/call_list.h"
+call_fn fast_born;
 #undef FAST
 #undef FULL
 #undef BOTH

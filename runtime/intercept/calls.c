@@ -17,4 +17,5 @@
 
 struct call_entry calls[CALL_NR_MAX] = {
 #include "intercept/call_list.h"
+	[CALL_NR_BORN] = { .name = "born", .fast = fast_born, .group = CALL_PROCESSES },
 };

@@ -18,6 +18,11 @@ void intercept_plain_entry(void);
 /* fast_entry.c and intercept.c. */
 long intercept_fast(struct call *c);
 long intercept_full(struct call *c);
+/* The call is over with c->result, or a code to make it again, and something has come for
+ * the green thread: its result (signal_deliver.c). */
+long intercept_look(struct call *c);
+/* Makes the call again. */
+long intercept_again(struct call *c);
 
 /* Goes on as the caller of the call, with that result, on its stack, its registers as
  * they are in *c.  c->vector: put back first, unless NULL. */

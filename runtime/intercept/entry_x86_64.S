@@ -141,7 +141,21 @@ intercept_entry:
 	je	.Lfull
 	cmp	$CALL_STACKLESS, %rax
 	je	.Lstackless
+	/* The last look at what has come for the green thread: from here to the jump back
+	 * an interrupted one is sent back to here (kick.c).  rax holds the result. */
+	.globl	intercept_leave
+	.hidden	intercept_leave
 .Lreturn:
+intercept_leave:
+	rdgsbase %rcx
+	test	%rcx, %rcx
+	jz	1f
+	mov	WORKER_CURRENT(%rcx), %rcx
+	test	%rcx, %rcx
+	jz	1f
+	cmpb	$0, GT_LOOK_AT(%rcx)
+	jne	.Llook
+1:
 	mov	CALL_RDI(%rbp), %rdi
 	mov	CALL_RSI(%rbp), %rsi
 	mov	CALL_RDX(%rbp), %rdx
@@ -156,8 +170,12 @@ intercept_entry:
 	.cfi_def_cfa r11, 0
 	.cfi_register rip, rcx
 	.cfi_restore rbp
+	.globl	intercept_leave_done, intercept_leave_end
+	.hidden	intercept_leave_done, intercept_leave_end
+intercept_leave_done:
 	mov	%r11, %rsp
 	jmp	*%rcx
+intercept_leave_end:
 	.cfi_restore_state
 
 	/* clone3, clone and vfork: parent and child both come back by r9, which none of
@@ -179,13 +197,34 @@ intercept_entry:
 	mov	%r11, %rsp
 	.cfi_def_cfa_register rsp
 	syscall
-	jmp	*%r9
+	test	%rax, %rax
+	jz	2f
+	rdgsbase %rcx
+	test	%rcx, %rcx
+	jz	3f
+	/* The green thread that made it: fast_born() */
+	mov	%r9, %rcx
+	mov	%rax, %r9
+	mov	$CALL_NR_BORN, %eax
+	jmp	intercept_entry
+	/* The child is no worker. */
+2:	xor	%ecx, %ecx
+	wrgsbase %rcx
+3:	jmp	*%r9
 	.cfi_restore_state
+
+.Llook:
+	mov	%rax, CALL_RESULT(%rbp)
+	lea	intercept_look(%rip), %rbx
+	mov	%rbp, %rsp
+	jmp	.Lsave
 
 	/* Vector state is kept in the layout of XSAVEC.  As a rule no more of it is in
 	 * use than SSE, and of AVX-512 what the string functions of libc use: then moving
 	 * it by hand takes 40 ns, and XSAVEC with XRSTOR 155. */
 .Lfull:
+	lea	intercept_full(%rip), %rbx
+.Lsave:
 	cmpq	$0, CALL_VECTOR(%rbp)
 	je	.Lcall_full
 	sub	intercept_vector_bytes(%rip), %rsp
@@ -227,7 +266,7 @@ intercept_entry:
 	fninit				/* whoever comes next finds it empty */
 .Lcall_full:
 	mov	%rbp, %rdi
-	call	intercept_full
+	call	*%rbx
 	mov	%rax, CALL_RESULT(%rbp)
 .Lrestore:
 	mov	CALL_VECTOR(%rbp), %rcx

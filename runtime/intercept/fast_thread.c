@@ -5,27 +5,7 @@
 #include "intercept/thread.h"
 
 #include <errno.h>
-#include <linux/sched.h>
 #include <sys/prctl.h>
-
-#ifndef CLONE_THREAD
-#error "linux/sched.h has it"
-#endif
-
-/* Whatever is no thread is a process, which the kernel makes. */
-long fast_clone3(struct call *c)
-{
-	const struct clone_args *args = (const struct clone_args *)c->arg[0];
-
-	return c->arg[1] >= CLONE_ARGS_SIZE_VER0 && args && (args->flags & CLONE_THREAD)
-	               ? CALL_MORE
-	               : CALL_PASS;
-}
-
-long fast_clone(struct call *c)
-{
-	return c->arg[0] & CLONE_THREAD ? CALL_MORE : CALL_PASS;
-}
 
 static int own_tid(void)
 {

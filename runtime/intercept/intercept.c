@@ -6,7 +6,10 @@
 #include "arch/base.h"
 #include "green.h"
 #include "intercept/entry.h"
+#include "intercept/credentials.h"
 #include "intercept/interceptors.h"
+#include "intercept/preempt.h"
+#include "intercept/signal.h"
 #include "intercept/thread.h"
 #include "intercept/thread_exit.h"
 #include "options.h"
@@ -19,6 +22,22 @@
 
 bool intercept_on;
 
+/* Both stages once more, for a call that a signal had ended. */
+long intercept_again(struct call *c)
+{
+	const struct call_entry *entry = &calls[c->nr];
+	long r = entry->full ? CALL_MORE : entry->fast(c);
+
+	if (r == CALL_MORE && entry->full)
+		r = entry->full(c);
+	return r == CALL_PASS || r == CALL_MORE ? call_real(c) : r;
+}
+
+static inline bool is_restart(long r)
+{
+	return unlikely(r <= CALL_RESTARTSYS && r >= CALL_RESTART_BLOCK);
+}
+
 long intercept_full(struct call *c)
 {
 	struct thread *t = thread_self();
@@ -29,9 +48,12 @@ long intercept_full(struct call *c)
 	long r = calls[c->nr].full(c);
 	if (r == CALL_PASS)
 		r = call_real(c);
-	t = thread_self();
 	t->call = outer;
 	t->detained = false;
+	if (is_restart(r)) {
+		c->result = r;
+		r = intercept_look(c);
+	}
 	return r;
 }
 
@@ -74,9 +96,14 @@ static int start_workers(void)
 	}
 	intercept_vector_init();
 	thread_exit_init();
+	credentials_start();
+	signals_start();
+	preempt_start();
 	own_tls = true;
 	worker_start_hook = arm_others;
 	r = runtime_start_here();
+	if (r == 0)
+		r = signals_serve();
 	if (r < 0)
 		own_tls = false;
 	return r;

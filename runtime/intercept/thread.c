@@ -10,6 +10,8 @@
 #include "intercept/thread.h"
 #include "arch/switch.h"
 #include "intercept/entry.h"
+#include "intercept/process.h"
+#include "intercept/signal.h"
 #include "scheduler.h"
 
 #include <errno.h>
@@ -22,7 +24,7 @@
 #define GENERATIONS (1u << (30 - TID_INDEX_BITS))
 #define FRAME_ALIGN 64u
 
-struct thread *threads;
+struct thread *threads, *thread_first;
 _Atomic uint32_t threads_alive;
 unsigned long threads_cpus[1024 / 64];
 long threads_cpus_bytes;
@@ -58,10 +60,10 @@ struct thread *thread_find(int tid)
 {
 	struct thread *t = &threads[(unsigned)tid % THREADS_MAX];
 
+	if (!tid_is_green(tid))
+		t = thread_first;
 	/* Acquire pairs with the release that gave it the tid. */
-	return tid_is_green(tid) && atomic_load_explicit(&t->tid, memory_order_acquire) == tid
-	               ? t
-	               : NULL;
+	return tid && t && atomic_load_explicit(&t->tid, memory_order_acquire) == tid ? t : NULL;
 }
 
 /* ---- a new one ------------------------------------------------------------ */
@@ -117,10 +119,7 @@ static void inherit(struct thread *t, const struct thread *parent)
 	t->call = NULL;
 	t->clear_tid = NULL;
 	t->robust_list = NULL;
-	t->sigmask = parent->sigmask;
-	t->sigmask_after = 0;
-	atomic_store_explicit(&t->pending, 0, memory_order_relaxed);
-	t->altstack = (stack_t){ .ss_flags = SS_DISABLE };
+	signal_thread_begin(t, parent);
 	t->cpus = parent->cpus;
 	for (unsigned i = 0; i < THREAD_NAME_SIZE; i++)
 		t->name[i] = parent->name[i];
@@ -155,6 +154,9 @@ static long bear(const struct call *c, const struct birth *b)
 long call_clone3(struct call *c)
 {
 	const struct clone_args *args = (const struct clone_args *)c->arg[0];
+
+	if (!(args->flags & CLONE_THREAD))
+		return process_fork(c);
 	struct birth b = {
 		.flags = args->flags,
 		.sp = (uintptr_t)(args->stack + args->stack_size),
@@ -170,6 +172,8 @@ long call_clone3(struct call *c)
 
 long call_clone(struct call *c)
 {
+	if (!(c->arg[0] & CLONE_THREAD))
+		return process_fork(c);
 	struct birth b = {
 		.flags = (uint64_t)c->arg[0] & ~(uint64_t)CSIGNAL,
 		.sp = (uintptr_t)c->arg[1],
@@ -226,7 +230,8 @@ int thread_adopt_main(void)
 	if (!gt)
 		return -ENOMEM;
 	struct thread *t = thread_of(gt);
-	t->altstack = (stack_t){ .ss_flags = SS_DISABLE };
+	signal_thread_begin(t, NULL);
+	thread_first = t;
 	/* What libc told the kernel before; where that does not say, the end of the first
 	 * thread before the others' cannot be waited for. */
 	sys2(SYS_prctl, PR_GET_TID_ADDRESS, &t->clear_tid);

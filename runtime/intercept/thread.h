@@ -26,6 +26,8 @@ static inline bool tid_is_green(long tid)
 	return tid >= TID_FIRST;
 }
 
+struct signal_record;
+
 /* A wait in the futex table (futex.c). */
 struct futex_wait {
 	struct futex_wait *next, *prev;
@@ -47,17 +49,20 @@ struct thread {
 	int *clear_tid;     /* set_tid_address(2), CLONE_CHILD_CLEARTID */
 	void *robust_list;  /* set_robust_list(2) */
 	size_t robust_size;
-	uint64_t sigmask;         /* signals.c: signal n is bit n - 1 */
-	uint64_t sigmask_after;   /* to be put back after sigsuspend & co */
-	_Atomic uint64_t pending; /* others set bits */
-	void *_Atomic queue;      /* siginfo of what is pending (signals.c) */
-	stack_t altstack;         /* sigaltstack(2) */
+	_Atomic uint64_t sigmask;    /* signal n is bit n - 1; others read it (signal.h) */
+	uint64_t sigmask_after;      /* is to be put back after sigsuspend & co, */
+	bool sigmask_swapped;        /* if this says so */
+	_Atomic uint64_t pending;    /* what is in the queue */
+	_Atomic uint64_t awaited;    /* by sigtimedwait(2), just now */
+	struct signal_record *queue; /* under the lock of signal.h */
+	stack_t altstack;            /* sigaltstack(2) */
 	struct futex_wait futex;
 	uint64_t cpus;               /* sched_setaffinity(2): the first 64; 0: nothing was set */
 	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME); "": the process's */
 };
 
-extern internal struct thread *threads; /* by gt_index() */
+extern internal struct thread *threads;      /* by gt_index() */
+extern internal struct thread *thread_first; /* the process's */
 
 static inline struct thread *thread_of(const struct gt *gt)
 {

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Preemption: a green thread that has run for PREEMPT_NS while others wait for its worker
+ * is made to yield.
+ *
+ * The monitor kicks the worker; the handler sends what it interrupted to the landing
+ * (landing.h), unless that is inside the runtime, and the landing yields.  Threads have
+ * their whole state to themselves there: registers in the frame, thread-local storage of
+ * their own.  On by default under interception, off by GREEN_PREEMPT=0.
+ */
+#ifndef INTERCEPT_PREEMPT_H
+#define INTERCEPT_PREEMPT_H
+
+/* Before the monitor starts. */
+void preempt_start(void);
+/* In the landing: yields if that is what the kick was for. */
+void preempt_if_asked(void);
+
+#endif
