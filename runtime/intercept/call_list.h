@@ -38,6 +38,12 @@ FAST(setpriority, CALL_THREADS, "no effect on a green thread")
 BOTH(futex, CALL_THREADS, "a table of green threads that wait")
 FULL(futex_waitv, CALL_THREADS, "likewise")
 
+/* The memory of thread stacks: fast_stack.c, stack_memory.c */
+BOTH(mmap, CALL_THREADS, "MAP_STACK: from one region")
+FAST(mprotect, CALL_THREADS, "guards of stacks are marks in page tables")
+FAST(munmap, CALL_THREADS, "a stack goes back to its region")
+FAST(madvise, CALL_THREADS, "an ended thread's stack is emptied where it was used")
+
 /* Descriptors: transfer.c, socket.c, connection.c, splice.c, fast_io.c */
 BOTH(read, CALL_FILES, "tried without blocking, then waits for readiness or the disk")
 BOTH(write, CALL_FILES, "likewise; into the page cache on the spot")
