@@ -43,6 +43,7 @@ static const struct option_spec specs[] = {
 	OPTION("depth", COUNT, depth, 0, 1000000, "BYTES", "stack that each has once used"),
 	OPTION("connections", COUNT, connections, 1, 4000000, "N", "connections open at once"),
 	OPTION("count", COUNT, count, 1, 1e12, "N", "operations in one round"),
+	OPTION("work", COUNT, work, 0, 1e9, "N", "steps of arithmetic before each switch"),
 	OPTION("capacity", COUNT, capacity, 1, 1000000, "N", "elements the channel holds"),
 	OPTION("size", COUNT, size, 8, 65536, "BYTES", "bytes of one message or body"),
 	OPTION("duration", SECONDS, duration_s, 0.01, 3600, "S", "seconds of one round, at least"),

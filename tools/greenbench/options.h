@@ -31,6 +31,7 @@ struct options {
 	uint64_t pid;
 	uint64_t active;   /* percent */
 	uint64_t depth;    /* bytes */
+	uint64_t work;     /* steps */
 	double duration_s; /* of one round */
 	double warmup_s;
 	double timeout_s;   /* of one request */

@@ -13,6 +13,7 @@
 struct pingpong {
 	struct place place;
 	uint64_t trips;
+	uint64_t work; /* steps before each message */
 	green_chan_t *ping, *pong;
 	int64_t begin_ns, end_ns; /* written by the pinger, read after the join */
 	uint64_t wrong;
@@ -25,6 +26,7 @@ static void *pinger(void *arg)
 	p->begin_ns = green_now();
 	for (uint64_t i = 0; i < p->trips; i++) {
 		uint64_t value = i;
+		run_work(p->work);
 		int error = green_chan_send(p->ping, &value);
 		if (!error)
 			error = green_chan_recv(p->pong, &value);
@@ -44,6 +46,7 @@ static void *ponger(void *arg)
 	uint64_t value;
 	while (green_chan_recv(p->ping, &value) == 0) {
 		value++;
+		run_work(p->work);
 		if (green_chan_send(p->pong, &value))
 			break;
 	}
@@ -117,6 +120,7 @@ static int pingpong_body(struct run *run)
 	struct pingpong *p = run_alloc(run, 1, sizeof(*p));
 	if (!p)
 		return run->status;
+	p->work = run->options->work;
 	result_text(&run->result, "how", how ? how : run->workers > 1 ? "both" : "same");
 	if (place_init(&p->place, run) == 0) {
 		run_rounds(run, pingpong_round, p);
@@ -140,7 +144,7 @@ const struct bench bench_pingpong = {
 		 "nanoseconds a round trip, on one worker and across two.\n"
 		 "--how: same or across (default: both).\n"
 		 "--count: round trips in a round (default 1M, across 50k).",
-	.accepts = "count how",
+	.accepts = "count how work",
 	.examples = "  greenbench pingpong\n"
 		    "  greenbench pingpong --workers 2 --how across --json\n",
 	.run = pingpong_run,

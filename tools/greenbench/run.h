@@ -41,6 +41,17 @@ int run_rounds(struct run *run, run_round_fn round, void *arg);
 /* What a count means when the command line does not give it. */
 uint64_t run_default(uint64_t given, uint64_t otherwise);
 
+/* What a program does between two switches: each step waits for the one before it, about
+ * a nanosecond. */
+static inline void run_work(uint64_t steps)
+{
+	uint64_t x = steps;
+
+	for (uint64_t i = 0; i < steps; i++)
+		x = x * 6364136223846793005u + 1442695040888963407u;
+	__asm__ volatile("" ::"r"(x));
+}
+
 /* CPU time of this process so far, ns. */
 double run_cpu_ns(void);
 

@@ -26,6 +26,7 @@ struct lane {
 struct yield {
 	struct place place;
 	uint64_t count; /* switches on each worker */
+	uint64_t work;  /* steps before each of them */
 	struct lane *lanes;
 	_Atomic unsigned lanes_ready; /* all of whose threads have started */
 	green_wg_t done;
@@ -46,9 +47,12 @@ static void line_up(struct lane *lane, unsigned lanes)
 static void *yielder(void *arg)
 {
 	struct lane *lane = arg;
+	uint64_t work = lane->yield->work;
 	line_up(lane, lane->yield->place.workers);
-	for (uint64_t i = 0; i < lane->yields; i++)
+	for (uint64_t i = 0; i < lane->yields; i++) {
+		run_work(work);
 		green_yield();
+	}
 	if (++lane->ended == lane->threads)
 		lane->end_ns = green_now();
 	green_wg_done(&lane->yield->done);
@@ -141,6 +145,7 @@ static int yield_body(struct run *run)
 	if (!y)
 		return run->status;
 	y->count = run_default(run->options->count, 5000000);
+	y->work = run->options->work;
 	y->lanes = run_alloc(run, run->workers, sizeof(*y->lanes));
 	result_number(&run->result, "threads",
 	              (double)run_default(run->options->threads, FEW_THREADS));
@@ -164,7 +169,7 @@ const struct bench bench_yield = {
 	.about = "Green threads on each worker yield in turn: nanoseconds a switch.\n"
 		 "--threads: on each worker; without it 2 and then 1,000 are measured.\n"
 		 "--count: switches on each worker (default 5M).",
-	.accepts = "threads count",
+	.accepts = "threads count work",
 	.examples = "  greenbench yield --workers 1\n"
 		    "  greenbench yield --threads 100 --count 1M --json\n",
 	.run = yield_run,
