@@ -318,14 +318,15 @@ static bool is_news(struct worker *w, uint64_t key)
 static never_inline void show_stack(struct worker *w, const struct gt *self, void *site,
                                     enum park_why why, void *pc, char *frame)
 {
-	uint64_t depth = (uint64_t)((char *)stack_top(self->stack) - frame);
+	/* A stack that somebody else has made: its top is not known. */
+	uintptr_t top = stack_is_slot(self->stack) ? (uintptr_t)stack_top(self->stack) : 0;
+	uint64_t depth = top ? top - (uintptr_t)frame : 0;
 	uint64_t key =
 		((uint64_t)(uintptr_t)site << 8 | (uint64_t)why) + depth * 0xd6e8feb86659fd93u;
 
 	if (is_news(w, key ? key : 1))
 		probe_stack(gt_handle(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
-		            (uintptr_t)(frame + 2 * sizeof(void *)),
-		            stack_is_slot(self->stack) ? (uintptr_t)stack_top(self->stack) : 0);
+		            (uintptr_t)(frame + 2 * sizeof(void *)), top);
 }
 
 #define SHOW_STACK(w, self, site, why)                                              \
