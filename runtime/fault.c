@@ -37,13 +37,18 @@ static struct sigaction *action_before(int sig)
 
 /* ---- passing on ------------------------------------------------------------- */
 
+/* By the kernel's own call: libc's would pass interception. */
 static void set_default(int sig)
 {
-	struct sigaction action;
+	struct { /* the kernel's struct sigaction */
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} action;
 
 	memset(&action, 0, sizeof(action));
-	action.sa_handler = SIG_DFL;
-	sigaction(sig, &action, NULL);
+	sys4(SYS_rt_sigaction, sig, &action, NULL, sizeof(action.mask));
 }
 
 /* Once more, for the default action to see when the handler returns and the

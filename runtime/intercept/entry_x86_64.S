@@ -311,6 +311,9 @@ intercept_leave_end:
 	mov	CALL_RESULT(%rbp), %rax
 	jmp	.Lreturn
 	.cfi_endproc
+	.globl	intercept_entry_end
+	.hidden	intercept_entry_end
+intercept_entry_end:
 	.size	intercept_entry, . - intercept_entry
 
 /* _Noreturn void intercept_resume(struct call *c: rdi, long result: rsi) */

@@ -12,14 +12,19 @@
 #include "arch/base.h"
 #include "fault.h"
 #include "intercept/credentials.h"
+#include "intercept/entry.h"
 #include "intercept/intercept.h"
 #include "intercept/landing.h"
 #include "intercept/signal.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/auxv.h>
 
 #define RED_ZONE 128
+#define CALL_VECTOR_LIVE 1
+#define CALL_FRAMES_MAX 32
+#define CALL_FRAMES_SPAN ((uintptr_t)64 << 10)
 #define FX_SIZE 512
 #define FX_SOFTWARE 464 /* where the kernel says how large the state is */
 #define FX_MAGIC 0x46505853u
@@ -137,6 +142,46 @@ static void die_of(int sig)
 	sys4(SYS_rt_sigaction, sig, &action, NULL, sizeof(action.mask));
 }
 
+/* The intercepted call that the interrupted code works for; NULL: none.  The runtime's
+ * functions have frame pointers, and the entry's frame is a struct call. */
+static struct call *call_of(const greg_t *r)
+{
+	const uintptr_t *frame = (const uintptr_t *)r[REG_RBP];
+	uintptr_t sp = (uintptr_t)r[REG_RSP];
+
+	for (int i = 0; i < CALL_FRAMES_MAX; i++) {
+		/* From frame to frame upwards, on one stack. */
+		if ((uintptr_t)frame < sp || (uintptr_t)frame - sp > CALL_FRAMES_SPAN ||
+		    (uintptr_t)frame % sizeof(*frame))
+			return NULL;
+		if (within((greg_t)frame[1], intercept_plain_entry, intercept_entry_end))
+			return (struct call *)frame[0];
+		sp = (uintptr_t)(frame + 2);
+		frame = (const uintptr_t *)frame[0];
+	}
+	return NULL;
+}
+
+/* A handler of a call has followed a pointer of the program's to nowhere: the call says so.
+ * (Handlers look at the program's memory while they hold no lock.) */
+static bool bad_address(greg_t *r, struct gt *gt)
+{
+	struct call *c = call_of(r);
+
+	if (!c)
+		return false;
+	thread_of(gt)->detained = false;
+	thread_of(gt)->call = NULL;
+	/* In the fast stage vector registers are as they were. */
+	if ((uintptr_t)c->vector == CALL_VECTOR_LIVE)
+		c->vector = NULL;
+	r[REG_RDI] = (greg_t)(uintptr_t)c;
+	r[REG_RSI] = -EFAULT;
+	r[REG_RSP] = (greg_t)(uintptr_t)c - CALL_RED_ZONE;
+	r[REG_RIP] = (greg_t)(uintptr_t)intercept_resume;
+	return true;
+}
+
 /* A fault of the program's own code, or of the runtime on behalf of it. */
 static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 {
@@ -144,7 +189,12 @@ static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 	struct worker *w = base_gs();
 	struct gt *gt = interrupted(w, context->uc_mcontext.gregs);
 
-	if (!gt || !signal_code_is_fault(info))
+	if (!signal_code_is_fault(info))
+		return false;
+	if (!gt && w && intercept_on && (sig == SIGSEGV || sig == SIGBUS) &&
+	    (gt = atomic_load_explicit(&w->current, memory_order_relaxed)))
+		return bad_address(context->uc_mcontext.gregs, gt);
+	if (!gt)
 		return false;
 	struct thread *t = thread_of(gt);
 	spin_lock(&signals.lock);

@@ -24,5 +24,7 @@ void credentials_asked(const siginfo_t *info);
 /* The tail of the entry (entry_x86_64.S): from the last look at gt.look; to where only the
  * stack pointer (in r11) and the jump (to rcx) are left; to its end. */
 extern const char intercept_leave[], intercept_leave_done[], intercept_leave_end[];
+/* The end of the entry, which begins with intercept_plain_entry. */
+extern const char intercept_entry_end[];
 
 #endif
