@@ -9,6 +9,9 @@
 #ifndef GREEN_INTERCEPT_H
 #define GREEN_INTERCEPT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -20,6 +23,19 @@ extern "C" {
  * Options come from the environment (GREEN_*).  0; -EALREADY; -ENOTSUP where the CPU or
  * the build cannot, or what green_init() and green_run() return; green_error() says why. */
 int green_intercept_start(void);
+
+/* What interception rests on, for reports. */
+struct green_intercept_info {
+	bool on;             /* system calls are intercepted */
+	bool dispatch;       /* by Syscall User Dispatch, too: those of all code */
+	unsigned sites;      /* system calls that were rewritten, in libc and beside it */
+	unsigned sites_left; /* for which there was no room */
+	uint64_t dispatched; /* calls that only dispatch saw, so far */
+	char text[256];      /* the same in words, with the reason where something is off */
+};
+/* 0, or -ENOTSUP in a build that cannot intercept.  Does not switch; anywhere but in a
+ * signal handler. */
+int green_intercept_info(struct green_intercept_info *info);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include "intercept/interceptors.h"
 #include "intercept/dispatch.h"
 #include "intercept/patch.h"
+#include "green.h"
 #include "options.h"
 
 #include <errno.h>
@@ -62,4 +63,15 @@ void interceptors_describe(char *buf, size_t size)
 		         no_patch ? no_patch : "");
 	snprintf(buf, size, "%s; dispatch %s%s%s", patched, dispatch_started ? "on" : "off",
 	         no_dispatch ? ": " : "", no_dispatch ? no_dispatch : "");
+}
+
+int green_intercept_info(struct green_intercept_info *info)
+{
+	*info = (struct green_intercept_info){ .on = intercept_on,
+		                               .dispatch = dispatch_started,
+		                               .sites = patch_sites(),
+		                               .sites_left = patch_left(),
+		                               .dispatched = dispatch_count() };
+	interceptors_describe(info->text, sizeof(info->text));
+	return 0;
 }

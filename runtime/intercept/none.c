@@ -12,3 +12,9 @@ int green_intercept_start(void)
 	error_set("this build of libgreen cannot intercept system calls");
 	return -ENOTSUP;
 }
+
+int green_intercept_info(struct green_intercept_info *info)
+{
+	*info = (struct green_intercept_info){ 0 };
+	return -ENOTSUP;
+}

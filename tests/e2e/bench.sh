@@ -66,7 +66,7 @@ test_usage() {
 		exit_of 2 'takes no value' yield --json=1 && exit_of 2 before --json yield &&
 		exit_of 2 duration yield --duration 0 && exit_of 2 'needs a value' yield --rounds ||
 		return 1
-	for name in yield spawn pingpong chan skynet park grow timer echo http scale all; do
+	for name in yield spawn pingpong chan skynet park grow timer echo http intercept scale all; do
 		exit_of 0 Usage $name --help || return 1
 	done
 	exit_of 1 . http --url http://127.0.0.1:1/ --connections 1 --duration 0.1 --rounds 1
@@ -98,6 +98,7 @@ run_all() {
 	check echo bench_json echo requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
 	check http bench_json http requests/s "$load" --connections 8 --duration 0.3 --warmup 0.1
 	check server_measured test_server_measured
+	check intercept bench_json intercept ns 'native_read native_recv native_start' --count 1k
 	check scale bench_json "scale skynet" efficiency 'limit_speedup of_limit' --threads 1000
 }
 

@@ -32,6 +32,7 @@ static const char *const passes[][ARGUMENTS_MAX] = {
 	{ "echo", "--workers", "1", "--connections", "1000", "--duration", "0.5" },
 	{ "echo", "--in-process", "--connections", "64", "--duration", "0.5" },
 	{ "http", "--connections", "1000", "--duration", "0.5" },
+	{ "intercept", "--count", "100k" },
 };
 #define PASSES (sizeof(passes) / sizeof(passes[0]))
 

@@ -31,8 +31,8 @@ struct bench {
 };
 
 extern const struct bench bench_yield, bench_spawn, bench_pingpong, bench_chan, bench_skynet,
-	bench_park, bench_grow, bench_timer, bench_echo, bench_http, bench_scale, bench_all,
-	bench_echo_server;
+	bench_park, bench_grow, bench_timer, bench_echo, bench_http, bench_intercept, bench_scale,
+	bench_all, bench_echo_server, bench_intercept_calls;
 
 /* All of them, ended by NULL. */
 extern const struct bench *const benches[];

@@ -15,9 +15,12 @@
 #define LIMIT_S 60
 
 const struct bench *const benches[] = {
-	&bench_yield, &bench_spawn, &bench_pingpong,    &bench_chan, &bench_skynet,
-	&bench_park,  &bench_grow,  &bench_timer,       &bench_echo, &bench_http,
-	&bench_scale, &bench_all,   &bench_echo_server, NULL,
+	&bench_yield, &bench_spawn,       &bench_pingpong,
+	&bench_chan,  &bench_skynet,      &bench_park,
+	&bench_grow,  &bench_timer,       &bench_echo,
+	&bench_http,  &bench_intercept,   &bench_scale,
+	&bench_all,   &bench_echo_server, &bench_intercept_calls,
+	NULL,
 };
 
 const struct bench *bench_find(const char *name)

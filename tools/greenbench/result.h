@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-#define MEASURES_MAX 24
+#define MEASURES_MAX 32
 
 struct measure {
 	const char *key;
