@@ -18,8 +18,10 @@ void intercept_plain_entry(void);
 /* fast_entry.c and intercept.c. */
 long intercept_fast(struct call *c);
 long intercept_full(struct call *c);
-/* The call is over with c->result, or a code to make it again, and something has come for
- * the green thread: its result (signal_deliver.c). */
+/* The call is over with that result, or is to be made again, and something may have come
+ * for the green thread: what the result is then (signal_deliver.c). */
+long intercept_end(struct call *c, long result);
+/* The same, with c->result. */
 long intercept_look(struct call *c);
 /* Makes the call again. */
 long intercept_again(struct call *c);

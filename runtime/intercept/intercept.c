@@ -50,10 +50,8 @@ long intercept_full(struct call *c)
 		r = call_real(c);
 	t->call = outer;
 	t->detained = false;
-	if (is_restart(r)) {
-		c->result = r;
-		r = intercept_look(c);
-	}
+	if (is_restart(r))
+		r = intercept_end(c, r);
 	return r;
 }
 

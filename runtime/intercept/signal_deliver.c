@@ -112,11 +112,14 @@ static uint64_t deliverable(const struct thread *t)
 
 bool signal_pending(struct gt *self)
 {
-	if (deliverable(thread_of(self)))
-		return true;
-	/* Told for nothing: the next wait shall not end at once. */
-	park_take_signal(self);
-	return deliverable(thread_of(self)) != 0;
+	/* Told for nothing, the next wait shall not end at once. */
+	if (!deliverable(thread_of(self)))
+		park_take_signal(self);
+	if (!deliverable(thread_of(self)))
+		return false;
+	/* Who asks may have taken the flag away; the end of the call shall look. */
+	atomic_store_explicit(&self->look, 1, memory_order_relaxed);
+	return true;
 }
 
 /* ---- alternate stacks ------------------------------------------------------------ */
@@ -292,9 +295,13 @@ static bool is_restart(long result)
 
 long intercept_look(struct call *c)
 {
+	return intercept_end(c, c->result);
+}
+
+long intercept_end(struct call *c, long result)
+{
 	struct gt *self = gt_self();
 	struct thread *t = thread_of(self);
-	long result = c->result;
 	ucontext_t context;
 
 	t->detained = true;
