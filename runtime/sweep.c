@@ -16,7 +16,6 @@
 #define SLICE_NS GREEN_MS(4)     /* of work without a pause */
 #define PAUSE_NS GREEN_MS(6)     /* between slices of one pass, usually */
 #define PASS_NS_MIN GREEN_MS(10) /* between passes */
-#define CHUNKS_A_LOOK 8          /* swept between two looks at the clock */
 #define PRESSURE_NS GREEN_S(1)   /* between looks at the kernel's figures */
 #define HURRY 64                 /* times earlier when memory is short */
 #define PAGE ((size_t)4096)
@@ -230,31 +229,38 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct p
 	return false;
 }
 
-static void sweep_chunk(const struct pass *pass)
-{
-	struct stack_sleeper sleepers[STACK_CHUNK_MAX];
-	unsigned n = 0;
+static struct { /* found, and lulled: of one class, of a few chunks */
+	struct stack_sleeper sleepers[STACK_CHUNKS_MAX * STACK_CHUNK_MAX];
+	unsigned count;
+} found;
 
+static void look_at_chunk(const struct pass *pass)
+{
 	if (stack_chunk_sleeps(sweep.arena, sweep.chunk))
 		return;
-	hibernate_lock();
 	for (unsigned i = 0; i < stack_chunk_slots(sweep.arena); i++) {
 		stack_id stack = stack_in_chunk(sweep.arena, sweep.chunk, i);
 		if (stack_owner(stack) && !stack_is_hibernated(stack))
-			n += put_to_sleep(&sleepers[n], stack, pass);
+			found.count += put_to_sleep(&found.sleepers[found.count], stack, pass);
 	}
-	if (n)
-		stacks_hibernate(sleepers, n);
-	for (unsigned i = 0; trace_wants(hibernate) && i < n; i++)
-		if (stack_is_hibernated(sleepers[i].stack))
-			probe_hibernate(gt_handle(gt_at(stack_owner(sleepers[i].stack))),
-			                sleepers[i].sp, stack_top(sleepers[i].stack));
-	hibernate_unlock();
+}
+
+static void hibernate_found(void)
+{
+	struct stack_sleeper *s = found.sleepers;
+
+	if (found.count)
+		stacks_hibernate(s, found.count);
+	for (unsigned i = 0; trace_wants(hibernate) && i < found.count; i++)
+		if (s[i].stack != STACK_NONE && stack_is_hibernated(s[i].stack))
+			probe_hibernate(gt_handle(gt_at(stack_owner(s[i].stack))), s[i].sp,
+			                stack_top(s[i].stack));
+	found.count = 0;
 }
 
 /* ---- passes ------------------------------------------------------------------- */
 
-/* True when the pass is complete. */
+/* Some chunks of one arena; true when the pass is complete. */
 static bool sweep_next(const struct pass *pass)
 {
 	while (sweep.arena < STACK_CLASSES && sweep.chunk >= stack_chunks(sweep.arena)) {
@@ -263,13 +269,14 @@ static bool sweep_next(const struct pass *pass)
 	}
 	if (sweep.arena == STACK_CLASSES) {
 		sweep.arena = 0;
-		hibernate_lock();
 		hibernate_tidy();
-		hibernate_unlock();
 		return true;
 	}
-	sweep_chunk(pass);
-	sweep.chunk++;
+	for (unsigned i = 0; i < STACK_CHUNKS_MAX && sweep.chunk < stack_chunks(sweep.arena); i++) {
+		look_at_chunk(pass);
+		sweep.chunk++;
+	}
+	hibernate_found();
 	return false;
 }
 
@@ -318,9 +325,11 @@ int64_t sweep_some(int64_t now)
 	if (!is_time(&pass))
 		return sweep.next_ns;
 	do {
-		for (int i = 0; i < CHUNKS_A_LOOK; i++)
-			if (sweep_next(&pass))
-				return sweep.next_ns = next_pass(&pass);
+		hibernate_lock();
+		bool complete = sweep_next(&pass);
+		hibernate_unlock();
+		if (complete)
+			return sweep.next_ns = next_pass(&pass);
 		now = sys.now();
 	} while (now - pass.now < SLICE_NS);
 	return sweep.next_ns = now + pause_of(&pass);

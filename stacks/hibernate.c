@@ -245,18 +245,25 @@ static void give_up(struct stack_sleeper *s)
 	s->stack = STACK_NONE;
 }
 
-/* Everybody's writes end, the bytes are put away.  Those of which they cannot be
- * stay as they were; returns how many can. */
-static unsigned put_away_range(char *start, size_t size, struct stack_sleeper *sleepers,
-                               unsigned count)
+/* Everybody's writes end. */
+static void protect_range(char *start, size_t size, struct stack_sleeper *sleepers, unsigned count)
+{
+	bool good = uffd_protect(start, size, true) == 0;
+
+	for (unsigned i = 0; i < count; i++)
+		sleepers[i].protected = good;
+}
+
+/* The bytes are put away.  Those of which they cannot be stay as they were; returns how
+ * many can. */
+static unsigned put_away_all(struct stack_sleeper *sleepers, unsigned count, bool maybe_held)
 {
 	unsigned good = 0;
-	bool protected = uffd_protect(start, size, true) == 0, maybe_held = held_any();
 
 	for (unsigned i = 0; i < count; i++) {
 		sleepers[i].slab = 0;
 		sleepers[i].aside = false;
-		if (protected && put_away(&sleepers[i], maybe_held))
+		if (sleepers[i].protected && put_away(&sleepers[i], maybe_held))
 			good++;
 		else
 			give_up(&sleepers[i]);
@@ -332,47 +339,85 @@ static void drop_runs(struct stack_sleeper *sleepers, unsigned count)
 	}
 }
 
-static void sweep_runs(struct stack_sleeper *sleepers, unsigned count)
+/* The sleepers of one chunk. */
+struct group {
+	struct stack_sleeper *sleepers;
+	unsigned count;
+	bool whole;      /* nobody else has to do with the chunk now */
+	uint64_t locked; /* others there, that hibernate */
+};
+
+static stack_id first_of(const struct group *g)
 {
-	for (unsigned i = 0, n; i < count; i += n) {
-		n = run_of(sleepers + i, count - i);
-		struct arena *a = arena_of(sleepers[i].stack);
-		put_away_range(slot_of(sleepers[i].stack), n * arena_stride(a), sleepers + i, n);
-		drop_runs(sleepers + i, n);
+	unsigned slots = stack_chunk_slots(stack_class_of(g->sleepers[0].stack));
+
+	return g->sleepers[0].stack & ~(stack_id)(slots - 1);
+}
+
+static void protect_group(struct group *g)
+{
+	size_t stride = arena_stride(arena_of(g->sleepers[0].stack));
+	stack_id first = first_of(g);
+
+	g->whole = lock_rest(first, stack_chunk_slots(stack_class_of(first)), &g->locked);
+	if (g->whole) {
+		protect_range(slot_of(first), (size_t)1 << SLEEP_CHUNK_SHIFT, g->sleepers,
+		              g->count);
+		return;
+	}
+	for (unsigned i = 0, n; i < g->count; i += n) {
+		n = run_of(g->sleepers + i, g->count - i);
+		protect_range(slot_of(g->sleepers[i].stack), n * stride, g->sleepers + i, n);
 	}
 }
 
-/* Nobody else has to do with the chunk now. */
-static void sweep_whole(stack_id first, struct stack_sleeper *sleepers, unsigned count)
+static void sweep_group(struct group *g, bool maybe_held)
 {
 	size_t size = (size_t)1 << SLEEP_CHUNK_SHIFT;
+	stack_id first = first_of(g);
 
-	if (put_away_range(slot_of(first), size, sleepers, count) < count) {
-		drop_runs(sleepers, count);
-		return;
+	if (put_away_all(g->sleepers, g->count, maybe_held) < g->count || !g->whole) {
+		drop_runs(g->sleepers, g->count);
+	} else {
+		/* Set before any of them can be restored, which clears it. */
+		atomic_store_explicit(chunk_of(first), 1, memory_order_relaxed);
+		if (!drop_range(slot_of(first), size, g->sleepers, g->count))
+			atomic_store_explicit(chunk_of(first), 0, memory_order_relaxed);
 	}
-	/* Set before any of them can be restored, which clears it. */
-	atomic_store_explicit(chunk_of(first), 1, memory_order_relaxed);
-	if (!drop_range(slot_of(first), size, sleepers, count))
-		atomic_store_explicit(chunk_of(first), 0, memory_order_relaxed);
+	unlock_rest(first, g->locked);
+}
+
+/* Those of the first one's chunk. */
+static struct group group_of(struct stack_sleeper *sleepers, unsigned count)
+{
+	unsigned slots = stack_chunk_slots(stack_class_of(sleepers[0].stack)), n = 1;
+
+	while (n < count && sleepers[n].stack / slots == sleepers[0].stack / slots)
+		n++;
+	return (struct group){ .sleepers = sleepers, .count = n };
 }
 
 void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count)
 {
-	uint64_t locked;
+	struct group groups[STACK_CHUNKS_MAX];
+	unsigned n = 0;
 
-	unsigned slots = stack_chunk_slots(stack_class_of(sleepers[0].stack));
-	stack_id first = sleepers[0].stack & ~(stack_id)(slots - 1);
-	if (!watch_up_to(stack_class_of(first), arena_slot_of(first) + slots)) {
-		for (unsigned i = 0; i < count; i++)
-			stack_unlull(sleepers[i].stack);
-		return;
+	for (unsigned i = 0; i < count;) {
+		struct group g = group_of(sleepers + i, count - i);
+		unsigned class = stack_class_of(first_of(&g));
+		i += g.count;
+		if (watch_up_to(class, arena_slot_of(first_of(&g)) + stack_chunk_slots(class))) {
+			assert(n < STACK_CHUNKS_MAX);
+			protect_group(&g);
+			groups[n++] = g;
+			continue;
+		}
+		for (unsigned k = 0; k < g.count; k++)
+			stack_unlull(g.sleepers[k].stack);
 	}
-	if (lock_rest(first, slots, &locked))
-		sweep_whole(first, sleepers, count);
-	else
-		sweep_runs(sleepers, count);
-	unlock_rest(first, locked);
+	bool maybe_held = n && held_any();
+	for (unsigned i = 0; i < n; i++)
+		sweep_group(&groups[i], maybe_held);
 }
 
 void hibernate_lock(void)

@@ -34,7 +34,8 @@
 
 #include "stack.h"
 
-#define STACK_CHUNK_MAX 32 /* slots of the smallest class in 2 MiB */
+#define STACK_CHUNK_MAX 32  /* slots of the smallest class in 2 MiB */
+#define STACK_CHUNKS_MAX 4u /* of which stacks hibernate at once */
 
 struct stack_sleeper {
 	stack_id stack; /* lulled */
@@ -44,7 +45,7 @@ struct stack_sleeper {
 	/* stacks_hibernate()'s own */
 	uint32_t slab;
 	unsigned model;
-	bool aside;
+	bool protected, aside;
 };
 
 /* Where what hibernates lies, for readers from outside (runtime/descriptor.h). */
@@ -83,8 +84,9 @@ bool stack_fits_slab(const struct stack_sleeper *s);
 void stack_trim(stack_id stack, const void *sp, uint32_t tag);
 bool stack_is_trimmed(stack_id stack, uint32_t tag);
 
-/* Hibernates stacks of one chunk, in ascending order; those that cannot be are
- * resident again.  One caller at a time, and hibernate_lock() around it. */
+/* Hibernates stacks of one class, of at most so many chunks, in ascending order; those
+ * that cannot be are resident again.  One caller at a time, and hibernate_lock() around
+ * it and lulling. */
 void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count);
 void hibernate_lock(void); /* also around fork() */
 void hibernate_unlock(void);
