@@ -80,7 +80,10 @@ URING ?= -l:liburing.a
 libs := $(URING) -lm
 
 compile = $(CC) $(all_cppflags) $(all_cflags) $(1) -MMD -MP -c -o $@ $<
+# -u: nothing refers to the descriptor, by which greenps knows programs, and the tests'
+# archive, unlike the library, would leave it out.
 link = $(CC) $(all_cflags) $(all_ldflags) -o $@ $(filter %.o,$^) $(1) \
+	$(if $(filter %/libgreen_test.a,$^),-u green_descriptor) \
 	$(filter %/libgreen.a %/libgreen_test.a,$^) $(libs)
 
 # The library's code lies in a section of its own, whose bounds the linker gives a name

@@ -25,8 +25,10 @@
 #define SETTLE_NS GREEN_MS(50) /* from the last thread's start until it is parked */
 #define BYTES_ACTIVE 6000.0    /* to judge whether memory suffices */
 #define BYTES_HIBERNATED 700.0
-#define ACTIVE_MAX 1e6 /* more tell nothing new, and take 4 GB and more */
+#define ACTIVE_MAX 1e6 /* more tell nothing new, and take 4 GB and more; */
+#define ACTIVE_FEW 1e5 /* of more than that, so many */
 #define HIBERNATE_MS 64
+#define HIBERNATE_DEFAULT "64"
 #define BEHIND_MAX 250000        /* threads that shall, and do not yet */
 #define QUIET_NS GREEN_S(5)      /* without one more stack that hibernates: these are all */
 #define HIBERNATE_ACTIVE_MS 1024 /* while some threads are active, */
@@ -373,7 +375,7 @@ static int prepare(struct run *run)
 	double fit = have / 4 / active;
 
 	if (fit > ACTIVE_MAX)
-		fit = ACTIVE_MAX;
+		fit = wanted > ACTIVE_MAX ? ACTIVE_FEW : ACTIVE_MAX;
 	park.threads_active = wanted < fit ? park.threads_wanted : (uint64_t)fit;
 	result_number(&run->result, "threads_active", (double)park.threads_active);
 	park.handles = run_alloc(run, park.threads_wanted, sizeof(*park.handles));
@@ -417,8 +419,9 @@ static int64_t hibernate_after(const struct options *options)
 	return GREEN_MS(options->active ? HIBERNATE_ACTIVE_MS : HIBERNATE_MS);
 }
 
-static int park_run(const struct options *options)
+static int park_run(const struct options *given)
 {
+	struct options changed = *given, *options = &changed;
 	const char *how = options->how ? options->how : "sleep";
 	if (!strcmp(how, "sleep"))
 		park.way = SLEEP;
@@ -428,7 +431,11 @@ static int park_run(const struct options *options)
 		park.way = SEM;
 	else
 		return options_bad("how", "give sleep, read or sem");
+	/* Of so many, one is enough. */
+	if (!options->rounds && (double)options->threads > ACTIVE_MAX)
+		options->rounds = 1;
 	park.hibernate_ns = hibernate_after(options);
+	setenv("GREEN_HIBERNATE_MS", HIBERNATE_DEFAULT, 0); /* or threads would stay awake */
 	return run_bench(options, "park", park_body);
 }
 
@@ -436,10 +443,11 @@ const struct bench bench_park = {
 	.name = "park",
 	.about = "Parks many green threads at once, measures the memory of each (resident,\n"
 		 "page tables, swap), wakes all, checks what lay on their stacks, and counts\n"
-		 "them: first while they may not hibernate, a million at most and as many as\n"
-		 "a quarter of the memory holds; then all, hibernated (after GREEN_HIBERNATE_MS; "
-		 "0: not at all).\n"
-		 "--threads: parked at once (default 100k).\n"
+		 "them: first while they may not hibernate, a million at most (a tenth of that,\n"
+		 "of more) and as many as a quarter of the memory holds; then all, hibernated\n"
+		 "(after GREEN_HIBERNATE_MS, or 64; 0: not at all).\n"
+		 "--threads: parked at once (default 100k); of more than 1M, one round is the "
+		 "default.\n"
 		 "--active: of those that hibernate, so many in a hundred, chosen by chance,\n"
 		 "wake several times a second.\n"
 		 "--depth: stack that each has used before it parks.\n"
