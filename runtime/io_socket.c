@@ -81,9 +81,15 @@ static long receive_once(struct receive *r, size_t room)
 static long peek_all(struct receive *r, size_t room)
 {
 	struct io_call *call = r->call;
+	int domain = AF_UNSPEC;
 
+	/* Local ones look once: Linux's meaning. */
+	if (call->wait)
+		io_socket_option(call->fd, SO_DOMAIN, &domain);
 	for (;;) {
 		long n = receive_once(r, room);
+		if (domain == AF_UNIX)
+			return n;
 		if (n <= 0 || (size_t)n >= room || call->block || !is_stream(call->fd))
 			return n;
 		long ready = io_ready(call, POLLIN | POLLRDHUP);

@@ -51,7 +51,7 @@ long call_io_uring_register(struct call *c)
 	return operation == IORING_REGISTER_RING_FDS ? -EINVAL : CALL_PASS;
 }
 
-/* Are there as many completions as the call waits for?  Its own answer, or -ETIME. */
+/* Is there a completion?  The call's own answer, or -ETIME. */
 static long ring_now(const struct call *c, unsigned submitted)
 {
 	/* To be asked for no longer than no time, which kernels from 5.11 know. */
@@ -90,18 +90,22 @@ static long ring_wait(struct call *c, long submitted, int64_t until)
 	struct io_call io;
 	long r;
 
+	/* Readiness says of one only, and so does the kernel when the time is over. */
+	if (c->arg[2] > 1) {
+		long to_submit = c->arg[1];
+		c->arg[1] = 0;
+		r = blocking_call(c);
+		c->arg[1] = to_submit;
+		if (r == IO_INTERRUPTED)
+			r = -EINTR;
+		return submitted ? submitted : r;
+	}
 	for (;;) {
 		r = ring_now(c, (unsigned)submitted);
 		if (r != -ETIME)
 			return r;
 		if (until <= sys.now())
 			return submitted ? submitted : -ETIME;
-		/* One is there and more are wanted: readiness says nothing more. */
-		if (c->arg[2] > 1) {
-			c->arg[1] = 0;
-			r = blocking_call(c);
-			return r == IO_INTERRUPTED ? -EINTR : r < 0 ? r : submitted;
-		}
 		wait_begin(&io, c, (int)c->arg[0]);
 		r = wait_until(&io, POLLIN, until);
 		io_call_end(&io);
