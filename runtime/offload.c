@@ -23,6 +23,7 @@
 #define JOB_SLAB 16384
 #define OFFLOAD_STACK ((size_t)256 << 10)
 #define OFFLOAD_MOST 4096
+#define SIGNAL_SETXID 33 /* libc's SIGSETXID */
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE };
 
@@ -188,8 +189,11 @@ static int thread_new(struct slot *slot)
 {
 	pthread_attr_t attr;
 	/* But for those that a job's own code raises: blocked, they kill, and a touch
-	 * of a stack that hibernates is one of them. */
-	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
+	 * of a stack that hibernates is one of them.  And that by which libc makes each
+	 * thread repeat setuid(2) & co.: it waits for all. */
+	static const int own[] = {
+		SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGNAL_SETXID
+	};
 	uint64_t all = ~(uint64_t)0, before;
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)

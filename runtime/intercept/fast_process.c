@@ -23,7 +23,8 @@ static long birth(uint64_t flags, bool has_stack)
 		return CALL_MORE;
 	if (!(flags & CLONE_VM) && !has_stack)
 		return CALL_MORE;
-	set_real_mask(signal_mask_of(thread_self_fast()) & ~SIGNALS_REAL);
+	/* Whole: until the kernel has it nothing is dispatched here. */
+	set_real_mask(signal_mask_of(thread_self_fast()));
 	return CALL_PASS;
 }
 

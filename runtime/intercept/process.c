@@ -52,7 +52,7 @@ long call_fork(struct call *c)
 /* The mask and what is ignored pass to the program executed; handlers do not. */
 static long execute(const struct call *c)
 {
-	uint64_t mask = signal_mask_of(thread_self()) & ~SIGNALS_REAL;
+	uint64_t mask = signal_mask_of(thread_self());
 
 	/* Only if nobody executes are those that somebody awaited ours again. */
 	uint64_t awaited = atomic_exchange_explicit(&signals.awaited, 0, memory_order_relaxed);
