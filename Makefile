@@ -193,6 +193,8 @@ $(B)/obj/%.S.o: %.S $(B)/flags
 # register (intercept/call.h).
 $(B)/obj/runtime/intercept/fast%.c.o: object_flags = -mgeneral-regs-only
 
+$(B)/obj/runtime/arch/sys.c.o: object_flags = $(if $(filter x86_64,$(ARCH)),-mgeneral-regs-only)
+
 # A tracer's call pushes onto the stack, where a function's red zone would be.
 $(B)/obj/runtime/probes.c.o: object_flags = $(if $(filter x86_64,$(ARCH)),-mno-red-zone)
 

@@ -185,6 +185,8 @@ static void *offload_thread(void *arg)
 	return NULL;
 }
 
+_Atomic bool offload_used;
+
 static int thread_new(struct slot *slot)
 {
 	pthread_attr_t attr;
@@ -202,6 +204,7 @@ static int thread_new(struct slot *slot)
 		return -EAGAIN;
 	pthread_attr_setstacksize(&attr, OFFLOAD_STACK);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
+	atomic_store_explicit(&offload_used, true, memory_order_relaxed);
 	void *gs = bypass_begin();
 	int r = pthread_create(&slot->thread, &attr, offload_thread, slot);
 	bypass_end(gs);

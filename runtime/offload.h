@@ -9,7 +9,10 @@
 #ifndef OFFLOAD_H
 #define OFFLOAD_H
 
+#include "arch/cpu.h"
 #include "green.h"
+
+#include <stdatomic.h>
 
 #define OFFLOAD_IDLE_NS GREEN_S(5)
 
@@ -28,6 +31,9 @@ int offload_to_end(green_fn fn, void *arg, void *pc);
  * job that never began included, arg is the caller's again: *left says which.
  * Nothing of arg may lie on a stack. */
 int offload_leave(green_fn fn, void *arg, void (*release)(void *arg), bool *left, void *pc);
+
+/* It has had threads in this process. */
+extern internal _Atomic bool offload_used;
 
 /* On the monitor: starts the threads that only an OS thread can start. */
 void offload_grow(void);

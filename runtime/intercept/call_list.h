@@ -42,6 +42,8 @@ FULL(futex_waitv, CALL_THREADS, "likewise")
 BOTH(mmap, CALL_THREADS, "MAP_STACK: from one region")
 FAST(mprotect, CALL_THREADS, "guards of stacks are marks in page tables")
 FAST(munmap, CALL_THREADS, "a stack goes back to its region")
+FAST(mremap, CALL_THREADS, "passed on; shared memory is noted")
+FAST(shmat, CALL_THREADS, "passed on; shared memory is noted")
 FAST(madvise, CALL_THREADS, "an ended thread's stack is emptied where it was used")
 
 /* Descriptors: transfer.c, socket.c, connection.c, splice.c, fast_io.c */

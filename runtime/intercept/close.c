@@ -4,6 +4,7 @@
  * runtime's own alone.  What the program does not know of is not there: EBADF.
  */
 #include "intercept/blocking.h"
+#include "intercept/thread_name.h"
 #include "intercept/wait.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ long call_close(struct call *c)
 
 	if (fd_is_private(fd))
 		return -EBADF;
+	thread_name_close(fd);
 	fd_keep(fd);
 	return lingers(fd) ? blocking_call_to_end(c) : CALL_PASS;
 }

@@ -8,6 +8,7 @@
 #include "arch/base.h"
 #include "fdtab.h"
 #include "intercept/call.h"
+#include "intercept/thread_name.h"
 #include "intercept/turn.h"
 #include "intercept/wait.h"
 #include "worker.h"
@@ -289,7 +290,8 @@ long fast_close(struct call *c)
 	int fd = (int)c->arg[0];
 
 	if (unlikely(fd_is_waited(fd)) || (fd_hint(fd) & FD_PRIVATE) ||
-	    atomic_load_explicit(&wait_lingers_used, memory_order_relaxed))
+	    atomic_load_explicit(&wait_lingers_used, memory_order_relaxed) ||
+	    unlikely(atomic_load_explicit(&thread_names_open, memory_order_relaxed)))
 		return CALL_MORE;
 	if (fd_hint(fd))
 		fd_made(fd, 0);

@@ -5,6 +5,7 @@
  */
 #include "arch/compat.h"
 #include "intercept/call.h"
+#include "intercept/shared.h"
 #include "intercept/stack_memory.h"
 
 #include <errno.h>
@@ -144,10 +145,19 @@ static long take(struct stack_region *r, bool closed)
 	return (long)slot_at(r, slot);
 }
 
+static long map_shared(const struct call *c)
+{
+	long at = call_real(c);
+
+	if (at > 0)
+		shared_note((uintptr_t)at, (size_t)c->arg[1]);
+	return at;
+}
+
 long fast_mmap(struct call *c)
 {
 	if (likely(!is_stack(c)))
-		return CALL_PASS;
+		return (c->arg[3] & MAP_TYPE) == MAP_PRIVATE ? CALL_PASS : map_shared(c);
 	struct stack_region *r = region_for((size_t)c->arg[1]);
 	return r ? take(r, c->arg[2] == PROT_NONE) : CALL_MORE;
 }
@@ -157,8 +167,10 @@ long fast_munmap(struct call *c)
 	uintptr_t at = (uintptr_t)c->arg[0];
 	struct stack_region *r = stack_region_at(at);
 
-	if (likely(!r))
+	if (likely(!r)) {
+		shared_forget(at, (size_t)c->arg[1]);
 		return CALL_PASS;
+	}
 	uint32_t slot = slot_of(r, at);
 	if (at != slot_at(r, slot) || (size_t)c->arg[1] != r->size || !r->slot[slot].used)
 		return CALL_PASS;

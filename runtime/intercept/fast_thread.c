@@ -69,14 +69,13 @@ long fast_rseq(struct call *c)
 	return own_tid() ? -ENOSYS : CALL_PASS;
 }
 
-static long set_name(struct thread *t, const char *name)
+static void set_name(struct thread *t, const char *name)
 {
 	unsigned i = 0;
 
 	for (; i < THREAD_NAME_SIZE - 1 && name[i]; i++)
 		t->name[i] = name[i];
 	t->name[i] = 0;
-	return 0;
 }
 
 static long get_name(const struct thread *t, char *name)
@@ -94,9 +93,10 @@ long fast_prctl(struct call *c)
 
 	switch (c->arg[0]) {
 	case PR_SET_NAME:
-		return first ? CALL_PASS : set_name(t, (const char *)c->arg[1]);
+		set_name(t, (const char *)c->arg[1]);
+		return first ? CALL_PASS : 0;
 	case PR_GET_NAME:
-		return first || !t->name[0] ? CALL_PASS : get_name(t, (char *)c->arg[1]);
+		return first ? CALL_PASS : get_name(t, (char *)c->arg[1]);
 	default:
 		return CALL_PASS;
 	}

@@ -3,6 +3,7 @@
  * Calls on files that wait for a disk, or for the other side of a FIFO.
  */
 #include "intercept/blocking.h"
+#include "intercept/thread_name.h"
 #include "intercept/wait.h"
 
 #include <errno.h>
@@ -27,8 +28,10 @@ static bool is_fifo(int dirfd, const char *path, uint64_t flags)
 /* Opens as the call says; on the pool when it may wait. */
 static long open_file(struct call *c, int dirfd, const char *path, uint64_t flags)
 {
-	long fd;
+	long fd = thread_name_open(path, flags);
 
+	if (fd != CALL_PASS)
+		return fd;
 	if ((flags & OPENS_AT_ONCE) || !is_fifo(dirfd, path, flags))
 		return CALL_PASS;
 	fd = blocking_call(c);

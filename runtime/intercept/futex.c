@@ -10,6 +10,8 @@
 #include "intercept/futex.h"
 #include "intercept/call.h"
 #include "intercept/thread.h"
+#include "intercept/user.h"
+#include "offload.h"
 #include "spin.h"
 
 #include <errno.h>
@@ -92,9 +94,12 @@ static void withdraw(struct futex_wait *w)
 
 /* ---- waiting ------------------------------------------------------------------ */
 
-static uint32_t word_at(uintptr_t address)
+static long look(const void *at, uint32_t value)
 {
-	return atomic_load_explicit((const _Atomic uint32_t *)address, memory_order_seq_cst);
+	uint32_t word;
+	int r = user_load(at, &word);
+
+	return r < 0 ? r : word != value ? -EAGAIN : 0;
 }
 
 static long result_of(enum wake_reason reason, bool timed)
@@ -119,9 +124,10 @@ long futex_wait(const void *at, uint32_t value, uint32_t bits, int64_t deadline_
 	struct bucket *b = bucket_of(address);
 
 	spin_lock(&b->lock);
-	if (word_at(address) != value) {
+	long r = look(at, value);
+	if (r < 0) {
 		spin_unlock(&b->lock);
-		return -EAGAIN;
+		return r;
 	}
 	w->bits = bits;
 	w->ticket = park_begin(self, PARK_FUTEX, (void *)address, pc);
@@ -134,15 +140,16 @@ long futex_wait(const void *at, uint32_t value, uint32_t bits, int64_t deadline_
 }
 
 /* Lists a group of records at several addresses: how many, until a word was found to have
- * changed. */
-static long list_all(struct futex_wait *waits, const struct futex_waitv *at, unsigned count,
-                     struct park_ticket ticket)
+ * changed, or not to be there: *error. */
+static unsigned list_all(struct futex_wait *waits, const struct futex_waitv *at, unsigned count,
+                         struct park_ticket ticket, long *error)
 {
 	for (unsigned i = 0; i < count; i++) {
 		struct futex_wait *w = &waits[i];
 		struct bucket *b = bucket_of(at[i].uaddr);
 		spin_lock(&b->lock);
-		if (word_at(at[i].uaddr) != (uint32_t)at[i].val) {
+		*error = look((const void *)(uintptr_t)at[i].uaddr, (uint32_t)at[i].val);
+		if (*error < 0) {
 			spin_unlock(&b->lock);
 			return i;
 		}
@@ -160,7 +167,8 @@ long futex_wait_any(struct futex_wait *waits, const struct futex_waitv *at, unsi
 {
 	struct park_ticket ticket =
 		park_begin(gt_self(), PARK_FUTEX, (void *)(uintptr_t)at[0].uaddr, pc);
-	long listed = list_all(waits, at, count, ticket), woke = -1;
+	long error = 0, woke = -1;
+	unsigned listed = list_all(waits, at, count, ticket, &error);
 	enum wake_reason reason = WAKE_NONE;
 
 	/* A wake-up that came meanwhile counts more than a word that has changed. */
@@ -173,7 +181,7 @@ long futex_wait_any(struct futex_wait *waits, const struct futex_waitv *at, unsi
 	}
 	if (woke >= 0)
 		return woke;
-	return reason == WAKE_NONE ? -EAGAIN : result_of(reason, deadline_ns != GREEN_FOREVER);
+	return reason == WAKE_NONE ? error : result_of(reason, deadline_ns != GREEN_FOREVER);
 }
 
 /* ---- waking --------------------------------------------------------------------- */
@@ -232,7 +240,8 @@ static uint32_t wake_green(uintptr_t address, uint32_t count, uint32_t bits)
 
 long futex_wake_kernel(const void *address, uint32_t count, uint32_t bits, bool shared)
 {
-	if (!atomic_load_explicit(&others, memory_order_relaxed))
+	if (!atomic_load_explicit(&others, memory_order_relaxed) &&
+	    !atomic_load_explicit(&offload_used, memory_order_relaxed))
 		return 0;
 	long woken = sys6(SYS_futex, address, FUTEX_WAKE_BITSET | (shared ? 0 : FUTEX_PRIVATE_FLAG),
 	                  count, NULL, NULL, bits);
@@ -289,9 +298,10 @@ long futex_requeue(const void *at, const void *target, uint32_t wake, uint32_t r
 	struct futex_wait *chain = NULL, **end = &chain;
 
 	lock_both(from, to);
-	if (expected && word_at(address) != *expected) {
+	long r = expected ? look(at, *expected) : 0;
+	if (r < 0) {
 		unlock_both(from, to);
-		return -EAGAIN;
+		return r;
 	}
 	uint32_t count = claim_at(from, address, wake, FUTEX_BITSET_MATCH_ANY, &end);
 	if (at != target)

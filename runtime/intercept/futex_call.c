@@ -6,9 +6,12 @@
  * program is told that this kernel has none (pthread_mutexattr_setprotocol(3) says so
  * then).
  */
+#include "intercept/blocking.h"
 #include "intercept/call.h"
 #include "intercept/futex.h"
+#include "intercept/shared.h"
 #include "intercept/thread.h"
+#include "intercept/user.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -38,6 +41,14 @@ static int deadline_of(const struct timespec *ts, bool relative, bool wall, int6
 	return 0;
 }
 
+/* Somebody outside may wake it. */
+static long wait_in_kernel(const struct call *c, bool timed)
+{
+	long r = blocking_call(c);
+
+	return r != IO_INTERRUPTED ? r : timed ? CALL_RESTART_BLOCK : CALL_RESTARTSYS;
+}
+
 static long do_wait(const struct call *c, bool relative, bool wall, uint32_t bits)
 {
 	int64_t deadline_ns;
@@ -45,6 +56,8 @@ static long do_wait(const struct call *c, bool relative, bool wall, uint32_t bit
 
 	if (r < 0 || bits == 0)
 		return -EINVAL;
+	if (!(c->arg[1] & FUTEX_PRIVATE_FLAG) && unlikely(shared_has((uintptr_t)c->arg[0])))
+		return wait_in_kernel(c, deadline_ns != GREEN_FOREVER);
 	return futex_wait((const void *)c->arg[0], (uint32_t)c->arg[2], bits, deadline_ns,
 	                  (void *)c->pc);
 }
@@ -84,10 +97,13 @@ static int sign_extended(uint32_t field)
 /* The operation on the second word; whether its old value fulfils the condition. */
 static int operate(uint32_t code, _Atomic uint32_t *word)
 {
+	uint32_t unused;
 	int operand = sign_extended(code >> 12 & 0xfff), compare = sign_extended(code & 0xfff);
 	uint32_t value = (uint32_t)operand;
 	int old;
 
+	if (user_load((const void *)word, &unused) < 0)
+		return -EFAULT;
 	if (code >> 28 & FUTEX_OP_OPARG_SHIFT)
 		value = 1u << (operand & 31);
 	switch (code >> 28 & 7) {

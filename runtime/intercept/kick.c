@@ -16,6 +16,7 @@
 #include "intercept/intercept.h"
 #include "intercept/landing.h"
 #include "intercept/signal.h"
+#include "intercept/user.h"
 
 #include <errno.h>
 #include <string.h>
@@ -189,6 +190,8 @@ static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 	struct worker *w = base_gs();
 	struct gt *gt = interrupted(w, context->uc_mcontext.gregs);
 
+	if (user_faulted(context))
+		return true;
 	if (!signal_code_is_fault(info))
 		return false;
 	if (!gt && w && intercept_on && (sig == SIGSEGV || sig == SIGBUS) &&

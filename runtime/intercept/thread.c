@@ -235,6 +235,7 @@ int thread_adopt_main(void)
 	/* What libc told the kernel before; where that does not say, the end of the first
 	 * thread before the others' cannot be waited for. */
 	sys2(SYS_prctl, PR_GET_TID_ADDRESS, &t->clear_tid);
+	sys2(SYS_prctl, PR_GET_NAME, t->name);
 	sys3(SYS_get_robust_list, 0, &t->robust_list, &(size_t){ 0 });
 	atomic_store_explicit(&threads_alive, 1, memory_order_relaxed);
 	atomic_store_explicit(&t->tid, (int)sys0(SYS_gettid), memory_order_release);

@@ -58,7 +58,7 @@ struct thread {
 	stack_t altstack;            /* sigaltstack(2) */
 	struct futex_wait futex;
 	uint64_t cpus;               /* sched_setaffinity(2): the first 64; 0: nothing was set */
-	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME); "": the process's */
+	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME) */
 };
 
 extern internal struct thread *threads;      /* by gt_index() */

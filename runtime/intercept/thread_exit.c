@@ -10,6 +10,7 @@
 #include "intercept/call.h"
 #include "intercept/futex.h"
 #include "intercept/thread.h"
+#include "intercept/user.h"
 #include "scheduler.h"
 
 #include <errno.h>
@@ -70,9 +71,8 @@ static void left_stack(void *word)
 {
 	if (!word)
 		return;
-	/* Sequentially consistent, as every change that a futex is woken for. */
-	atomic_store_explicit((_Atomic int *)word, 0, memory_order_seq_cst);
-	futex_wake(word, 1, FUTEX_BITSET_MATCH_ANY, true);
+	if (user_store(word, 0) == 0)
+		futex_wake(word, 1, FUTEX_BITSET_MATCH_ANY, true);
 }
 
 void thread_exit_init(void)
