@@ -17,10 +17,14 @@ long fast_futex(struct call *c)
 	if (!atomic_load_explicit(&thread_self_fast()->tid, memory_order_relaxed))
 		return CALL_PASS;
 	switch (c->arg[1] & FUTEX_CMD_MASK) {
-	case FUTEX_WAIT:
 	case FUTEX_WAIT_BITSET:
-		/* Whatever else is wrong with it is found out there. */
-		return !(c->arg[0] & 3) && user_load((const void *)c->arg[0], &word) == 0 &&
+		if (!(uint32_t)c->arg[5])
+			return -EINVAL;
+		/* fall through */
+	case FUTEX_WAIT:
+		/* Whatever else may be wrong with it is found out there. */
+		return !(c->arg[0] & 3) && !c->arg[3] &&
+		                       user_load((const void *)c->arg[0], &word) == 0 &&
 		                       word != (uint32_t)c->arg[2]
 		               ? -EAGAIN
 		               : CALL_MORE;
