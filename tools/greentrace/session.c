@@ -72,6 +72,24 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
+/* Also when it is a zombie, or about to be one: then its memory is gone. */
+static bool has_ended(const struct session *s)
+{
+	struct pollfd fd = { .fd = s->pidfd, .events = POLLIN };
+	char path[40], to[2];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)s->pid);
+	return poll(&fd, 1, 0) > 0 || (readlink(path, to, sizeof(to)) < 0 && errno != EACCES);
+}
+
+static int gone(const struct session *s)
+{
+	char program[300];
+
+	return problem("process %d (%s) has ended", (int)s->pid,
+	               escape_text(program, sizeof(program), s->target.program, true));
+}
+
 int session_open(struct session *s, pid_t pid, bool launched)
 {
 	struct field count;
@@ -94,9 +112,11 @@ int session_open(struct session *s, pid_t pid, bool launched)
 	count.value += s->layout.rt.value;
 	layout_global(&s->target, count, &s->workers_count);
 	if (!find_file(s))
-		return problem("process %d: the file that has its libgreen has been replaced or "
-		               "cannot be read: it takes root, or CAP_CHECKPOINT_RESTORE",
-		               (int)pid);
+		return has_ended(s) ? gone(s)
+		                    : problem("process %d: the file that has its libgreen has been "
+		                              "replaced or cannot be read: it takes root, or "
+		                              "CAP_CHECKPOINT_RESTORE",
+		                              (int)pid);
 	return EXIT_OK;
 }
 
@@ -165,9 +185,9 @@ static int cannot(const struct session *s, int error, const char *what)
 {
 	char why[400], program[300];
 
+	if (error == -ESRCH || has_ended(s))
+		return gone(s);
 	escape_text(program, sizeof(program), s->target.program, true);
-	if (error == -ESRCH || kill(s->pid, 0) != 0)
-		return problem("process %d (%s) has ended", (int)s->pid, program);
 	if (error == -ENOENT)
 		return problem("process %d (%s): its libgreen has no probe \"%s\": it is older "
 		               "than this greentrace",
