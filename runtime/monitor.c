@@ -83,6 +83,7 @@ static void fire_timers_of(struct worker *w, int64_t now)
 }
 
 void (*monitor_preempt)(struct worker *w);
+void (*monitor_also)(void);
 
 /* Has w anything that it could do instead?  A look from outside. */
 RACY static bool others_wait(struct worker *w, int64_t now)
@@ -276,6 +277,8 @@ static void *monitor_thread(void *unused)
 		note_peak();
 		trace_moment(now);
 		look_at_stacks();
+		if (monitor_also)
+			monitor_also();
 		/* Under interception a signal may end every wait. */
 		if (all_asleep && !own_tls)
 			look_for_deadlock();

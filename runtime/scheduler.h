@@ -119,6 +119,8 @@ void worker_leave(struct worker *w);
 /* Interception's: called by the monitor for a worker that has run one thread for
  * PREEMPT_NS while others wait for it.  NULL: none. */
 extern internal void (*monitor_preempt)(struct worker *w);
+/* And at each of its ticks. */
+extern internal void (*monitor_also)(void);
 
 /* The watch (monitor.c). */
 int monitor_start(void);

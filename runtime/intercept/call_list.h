@@ -124,6 +124,9 @@ FULL(execveat, CALL_PROCESSES, "with the program's mask")
 FULL(wait4, CALL_PROCESSES, "waits at a pidfd, or on an OS thread")
 FULL(waitid, CALL_PROCESSES, "waits at a pidfd, or on an OS thread")
 
+/* The end: tally.c */
+FULL(exit_group, CALL_PROCESSES, "after the report, if somebody asked for one")
+
 /* Identity: credentials.c */
 FULL(setuid, CALL_PROCESSES, "made by every OS thread")
 FULL(setgid, CALL_PROCESSES, "made by every OS thread")

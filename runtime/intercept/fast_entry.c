@@ -5,8 +5,10 @@
  * Compiled with -mgeneral-regs-only, as all files fast*.c here.
  */
 #include "arch/base.h"
+#include "intercept/audit.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/tally.h"
 #include "worker.h"
 
 #include <signal.h>
@@ -41,6 +43,20 @@ static long pass(const struct call *c)
 	}
 }
 
+/* The same for a green thread's call, which holds its worker meanwhile. */
+static long pass_on(const struct call *c)
+{
+	switch (c->nr) {
+	case SYS_clone:
+	case SYS_clone3:
+	case SYS_vfork:
+	case SYS_rt_sigprocmask:
+		return pass(c);
+	default:
+		return unlikely(audit_limit_ns) ? audit_call(c) : pass(c);
+	}
+}
+
 /* Passed on as they are: the calls of OS threads that are no workers (and of workers
  * while the runtime itself calls into libc, which takes their GS base away), of the
  * scheduler context, and those that the table does not have. */
@@ -50,12 +66,15 @@ long intercept_fast(struct call *c)
 	unsigned long nr = (unsigned long)c->nr;
 
 	if (unlikely(!w || !atomic_load_explicit(&w->current, memory_order_relaxed)) ||
-	    nr >= CALL_NR_MAX || !calls[nr].name)
+	    nr >= CALL_NR_MAX)
 		return pass(c);
+	tally_call(w, nr);
+	if (!calls[nr].name)
+		return pass_on(c);
 	if (!calls[nr].fast)
 		return CALL_MORE;
 	long r = calls[nr].fast(c);
 	if (r == CALL_PASS || (r == CALL_MORE && !calls[nr].full))
-		return pass(c);
+		return pass_on(c);
 	return r;
 }

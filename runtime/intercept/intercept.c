@@ -5,11 +5,13 @@
 #include "intercept/intercept.h"
 #include "arch/base.h"
 #include "green.h"
+#include "intercept/audit.h"
 #include "intercept/entry.h"
 #include "intercept/credentials.h"
 #include "intercept/interceptors.h"
 #include "intercept/preempt.h"
 #include "intercept/signal.h"
+#include "intercept/tally.h"
 #include "intercept/thread.h"
 #include "intercept/thread_exit.h"
 #include "options.h"
@@ -47,7 +49,7 @@ long intercept_full(struct call *c)
 	t->call = c;
 	long r = calls[c->nr].full(c);
 	if (r == CALL_PASS)
-		r = call_real(c);
+		r = unlikely(audit_limit_ns) ? audit_call(c) : call_real(c);
 	t->call = outer;
 	t->detained = false;
 	if (is_restart(r))
@@ -125,6 +127,7 @@ int green_intercept_start(void)
 	if ((r = interceptors_start(mode)) < 0 || (r = start_workers()) < 0)
 		return r;
 	intercept_on = true;
+	tally_start();
 	if ((r = thread_adopt_main()) < 0) {
 		error_set("the first green thread cannot start: %s", strerror(-r));
 		return r;

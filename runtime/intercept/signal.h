@@ -59,6 +59,8 @@
 /* Ends blocking calls on threads of the offload pool: theirs. */
 #define SIGNAL_OFFLOAD SIGNAL_CANCEL
 
+#define SIGNALS_STOPPING \
+	(SIGNAL_BIT(SIGSTOP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
 #define SIGNALS_UNBLOCKABLE (SIGNAL_BIT(SIGKILL) | SIGNAL_BIT(SIGSTOP))
 /* Those that code causes by itself. */
 #define SIGNALS_OF_FAULTS                                                                     \

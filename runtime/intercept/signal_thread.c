@@ -14,6 +14,7 @@
 #include "intercept/kick.h"
 #include "intercept/posix_timer.h"
 #include "intercept/signal.h"
+#include "intercept/tally.h"
 
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -58,6 +59,8 @@ void signal_default(const siginfo_t *info)
 
 	if (sig == SIGCONT || signal_is_ignored(sig))
 		return;
+	if (!(SIGNALS_STOPPING & SIGNAL_BIT(sig)))
+		tally_end();
 	memset(&plain, 0, sizeof(plain));
 	sys4(SYS_rt_sigaction, sig, &plain, NULL, sizeof(plain.mask));
 	sys4(SYS_rt_tgsigqueueinfo, signals.pid, sys0(SYS_gettid), sig, info);

@@ -25,7 +25,7 @@
 #define FRAME_ALIGN 64u
 
 struct thread *threads, *thread_first;
-_Atomic uint32_t threads_alive;
+_Atomic uint32_t threads_alive, threads_peak;
 unsigned long threads_cpus[1024 / 64];
 long threads_cpus_bytes;
 
@@ -125,6 +125,13 @@ static void inherit(struct thread *t, const struct thread *parent)
 		t->name[i] = parent->name[i];
 }
 
+/* Of two at once the smaller may win: it is for reports. */
+static void note_peak(uint32_t alive)
+{
+	if (alive > atomic_load_explicit(&threads_peak, memory_order_relaxed))
+		atomic_store_explicit(&threads_peak, alive, memory_order_relaxed);
+}
+
 static long bear(const struct call *c, const struct birth *b)
 {
 	struct worker *w = worker_self();
@@ -144,7 +151,7 @@ static long bear(const struct call *c, const struct birth *b)
 		*b->parent_tid = tid;
 	if (b->flags & CLONE_CHILD_SETTID)
 		*b->child_tid = tid;
-	atomic_fetch_add_explicit(&threads_alive, 1, memory_order_relaxed);
+	note_peak(atomic_fetch_add_explicit(&threads_alive, 1, memory_order_relaxed) + 1);
 	/* Release: the record is filled; pairs with thread_find(). */
 	atomic_store_explicit(&t->tid, tid, memory_order_release);
 	sched_start(gt, -1, false);

@@ -97,6 +97,7 @@ bool fast_is_ours(long tid);
 
 /* Threads of the program that have not ended, the first one included. */
 extern internal _Atomic uint32_t threads_alive;
+extern internal _Atomic uint32_t threads_peak; /* the most there were at once */
 
 /* What the process was allowed when it began: the workers bind themselves. */
 extern internal unsigned long threads_cpus[1024 / 64];

@@ -9,6 +9,7 @@
 #include "intercept/thread_exit.h"
 #include "intercept/call.h"
 #include "intercept/futex.h"
+#include "intercept/tally.h"
 #include "intercept/thread.h"
 #include "intercept/user.h"
 #include "scheduler.h"
@@ -84,8 +85,10 @@ void thread_exit_init(void)
  * threads of the program. */
 static long last_ends(struct call *c)
 {
-	if (c->arg[0] != 0)
+	if (c->arg[0] != 0) {
+		tally_end();
 		sys1(SYS_exit_group, c->arg[0]);
+	}
 	c->pc = (uintptr_t)exit;
 	c->rdi = 0;
 	c->sp = (c->sp & ~(uintptr_t)15) - 8; /* as behind a call */

@@ -25,7 +25,8 @@ says() {
 	local status
 	timeout 60 "${@:3}" >"$temp/said" 2>&1 </dev/null
 	status=$?
-	equal "status of ${*:3}" "$1" $status && has "${*:3}" "$2" "$temp/said"
+	equal "status of ${*:3}" "$1" $status || return 1
+	[ -z "$2" ] || has "${*:3}" "$2" "$temp/said"
 }
 
 # program NAME FLAG...: a program of that name in $temp that ends with status 7.
@@ -131,6 +132,70 @@ test_follows_scripts() {
 		says 126 'Too many levels' "$run" "$temp/loop"
 }
 
+# A computing call of 200 MB in a thread with a name.
+test_audit() {
+	cat >"$temp/fills.c" <<-'END'
+		#define _GNU_SOURCE
+		#include <pthread.h>
+		#include <sys/mman.h>
+		static __attribute__((noinline)) int fills(void)
+		{
+			char *p = mmap(0, 200 << 20, PROT_READ | PROT_WRITE,
+			               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			return madvise(p, 200 << 20, 23) + munmap(p, 200 << 20);
+		}
+		static void *run(void *argument)
+		{
+			pthread_setname_np(pthread_self(), "filler");
+			return fills() ? argument : 0;
+		}
+		int main(void)
+		{
+			pthread_t t;
+			return pthread_create(&t, 0, run, &t) || pthread_join(t, 0);
+		}
+	END
+	"${CC:-cc}" -O1 -o "$temp/fills" "$temp/fills.c" -pthread || return 1
+	says 0 'held its worker.*"filler": madvise at .*fills' "$run" --audit=1 "$temp/fills" &&
+		says 0 'held a worker' "$run" --audit=1 --report "$temp/fills" &&
+		has 'the report' 'times.*longest.*madvise at' "$temp/said" &&
+		says 0 '' "$run" --audit=100000 "$temp/fills" && equal 'said' '' "$(cat "$temp/said")"
+}
+
+test_report() {
+	local threads=$build/examples/many_threads
+	says 0 'report of "many_threads"' "$run" --report "$threads" 100 || return 1
+	has 'threads' '  threads +101 created, 101 at most at once' "$temp/said" &&
+		has 'switches' '  switches +[1-9][0-9]* on' "$temp/said" &&
+		has 'calls' 'threads .*clone3 100' "$temp/said" &&
+		has 'memory' '  memory +resident [1-9]' "$temp/said" || return 1
+	rm -f "$temp/report"
+	says 0 '^threads 10 ' env -C "$temp" "$PWD/$run" --report=report "$PWD/$threads" 10 &&
+		has 'the file' 'report of "many_threads"' "$temp/report" &&
+		says 0 '^threads 10 ' "$run" "--report=$temp/report" "$threads" 10 &&
+		equal 'reports in the file' 2 "$(grep -c '^greenrun: report' "$temp/report")"
+}
+
+# The stack of a thread that asks for none.
+test_stack() {
+	cat >"$temp/size.c" <<-'END'
+		#define _GNU_SOURCE
+		#include <pthread.h>
+		#include <stdio.h>
+		int main(void)
+		{
+			pthread_attr_t a;
+			size_t size;
+			pthread_getattr_default_np(&a);
+			pthread_attr_getstacksize(&a, &size);
+			printf("%zu\n", size);
+			return 0;
+		}
+	END
+	"${CC:-cc}" -o "$temp/size" "$temp/size.c" -pthread || return 1
+	says 0 '^262144$' "$run" --stack 256K "$temp/size"
+}
+
 check usage test_usage
 check finds test_finds
 check arguments_and_environment test_arguments_and_environment
@@ -140,6 +205,9 @@ check refuses_go test_refuses_go
 check refuses_other_machines test_refuses_other_machines
 check refuses_setuid test_refuses_setuid
 check follows_scripts test_follows_scripts
+check report test_report
+check audit test_audit
+check stack test_stack
 
 # ---- conformance ---------------------------------------------------------------
 
