@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <poll.h>
 
+#define GROUP_SMALL 4
+
 /* ---- a group of operations ------------------------------------------------------- */
 
 /* In each operation: its head.  In the head: how many are in flight, and
@@ -151,6 +153,29 @@ static bool group_ready(struct io_op *head, bool *none)
 	return ready;
 }
 
+/* What the operations have said is ready, in fds, whose revents are all 0: how many.  0:
+ * it has to be looked at. */
+static int group_results(const struct io_op *head, struct pollfd *fds, nfds_t nfds)
+{
+	const struct io_op *op = head->group_next;
+	int count = 0;
+
+	/* Of many, more may be ready by now than the one that ended the wait. */
+	if (nfds > GROUP_SMALL)
+		return 0;
+	for (nfds_t i = 0; i < nfds && op; i++) {
+		if (fds[i].fd < 0)
+			continue;
+		if (op->fd != fds[i].fd || op->kept_fd >= 0)
+			return 0;
+		short ready = fds[i].events | POLLERR | POLLHUP;
+		fds[i].revents = op->res > 0 ? (short)op->res & ready : 0;
+		count += fds[i].revents != 0;
+		op = op->group_next;
+	}
+	return count;
+}
+
 /* Waits once: 0 when something may be ready or the time is over, or -errno. */
 static int group_wait(struct io_call *call, struct io_op *head, int64_t deadline_ns)
 {
@@ -218,7 +243,9 @@ static int poll_rounds(struct io_call *call, struct io_op *head, struct pollfd *
 			r = park_check(call->self);
 		if (r < 0)
 			return r;
-		r = poll_now(fds, nfds);
+		r = group_results(head, fds, nfds);
+		if (r == 0)
+			r = poll_now(fds, nfds);
 		if (r != 0)
 			return r;
 	}
