@@ -195,7 +195,8 @@ static void *caller(void *unused)
 
 static void *sleeper(void *unused)
 {
-	green_sleep(GREEN_MS(100));
+	while (!atomic_load(&risen))
+		green_sleep(GREEN_MS(50));
 	return unused;
 }
 

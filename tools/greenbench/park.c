@@ -29,7 +29,7 @@
 #define ACTIVE_FEW 1e5 /* of more than that, so many */
 #define HIBERNATE_MS 64
 #define HIBERNATE_DEFAULT "64"
-#define BEHIND_MAX 250000        /* threads that shall, and do not yet */
+#define BEHIND_BYTES 1e9         /* of threads that shall, and do not yet */
 #define QUIET_NS GREEN_S(5)      /* without one more stack that hibernates: these are all */
 #define HIBERNATE_ACTIVE_MS 1024 /* while some threads are active, */
 #define NAP_NS GREEN_MS(250)     /* which means that they sleep no longer than this */
@@ -148,10 +148,11 @@ static void *parker(void *arg)
 /* Lets the sweeper catch up: more threads than that need not have their stacks. */
 static void wait_swept(void)
 {
+	size_t behind = (size_t)(BEHIND_BYTES / (BYTES_ACTIVE + (double)park.depth));
 	struct green_info info;
 
 	while (park.hibernates && green_info(&info) == 0 &&
-	       info.threads > info.stacks_hibernated + BEHIND_MAX)
+	       info.threads > info.stacks_hibernated + behind)
 		green_sleep(GREEN_MS(5));
 }
 
@@ -168,7 +169,7 @@ static int spawn_all(struct run *run)
 	atomic_store_explicit(&park.woken, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.ended, 0, memory_order_relaxed);
 	for (uint64_t i = 0; i < park.threads; i++) {
-		if (i % 1024 == 0 && !park.active_percent)
+		if (i % 256 == 0 && !park.active_percent)
 			wait_swept();
 		if (run_spawn(run, &park.handles[i], &attr, parker, (void *)i))
 			return run->status;
@@ -251,12 +252,16 @@ static int phase(struct run *run, const struct names *names)
 
 	if (spawn_all(run))
 		return run->status;
+	/* From here on, all of them wait. */
 	int64_t there = green_now();
 	if (!park.hibernates)
 		green_sleep(SETTLE_NS);
 	else if (!wait_hibernated(run))
 		return run->status;
 	int64_t parked_cpu = cpu_now();
+	if (park.hibernates)
+		result_measure(&run->result, "s_to_hibernate", "s",
+		               (double)(green_now() - there) / 1e9);
 	int error = proc_memory(0, &parked);
 	int64_t wake = green_now();
 	wake_all();
