@@ -17,6 +17,9 @@ enum event_kind {
 	EVENT_QUEUED,      /* struct event_small: a worker waited for a CPU */
 	EVENT_WORKER,      /* struct event_small: a worker is seen for the first time */
 	EVENT_DESCRIPTOR,  /* struct event_small: the first use of it at a switch point */
+	EVENT_SYSCALL,     /* struct event_stack: a new place of a call that was not intercepted */
+	EVENT_FAULT,       /* struct event_stack: a page of the stacks was touched */
+	EVENT_REQUEST,     /* struct event_request: of io_uring, completed */
 };
 
 /* In the order of the DWARF numbers of x86-64; the last is the pc. */
@@ -37,9 +40,10 @@ struct event_stack {
 	__s32 syscall; /* EVENT_BLOCKED: its number, -1: none (a page fault) */
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 thread;  /* id of the green thread, perhaps with flags */
-	__u64 ns;      /* how long it has lasted */
-	__u64 site;    /* of a switch point */
-	__u64 why;     /* enum trace_why; EVENT_HOG: switches before */
+	__u64 ns;      /* how long it has lasted; EVENT_FAULT: faults since the last one sent */
+	__u64 site; /* of a switch point; EVENT_SYSCALL: of the call; EVENT_FAULT: what was touched
+	             */
+	__u64 why;  /* enum trace_why; EVENT_HOG: switches before */
 	__u64 registers[EVENT_REGISTERS];
 	char stack[STACK_COPY_MAX];
 };
@@ -58,6 +62,25 @@ struct event_records {
 	__u64 ticks;
 	__u32 tid, reserved;
 	struct trace_record records[TRACE_BATCH];
+};
+
+struct event_request {
+	__u32 kind;
+	__u32 opcode;
+	__u64 completed_ns, submitted_ns;
+	__u64 punted_ns; /* to a kernel thread, which may block; 0: it was not */
+	__u64 thread;    /* address of its descriptor; later the index */
+	__u64 site, why; /* where it waits */
+};
+
+/* A system call: of the libraries that make it, who has called them tells it apart. */
+struct syscall_key {
+	__u64 ip, caller;
+	__u64 number;
+};
+
+struct request_key { /* in flight */
+	__u64 ring, data;
 };
 
 struct entry_key {

@@ -345,3 +345,166 @@ int on_sample(struct bpf_perf_event_data *context)
 	send_stack(&w->event);
 	return 0;
 }
+
+/* ---- system calls that were not intercepted ---------------------------------------- */
+
+/* x86-64: what the kernel itself has put into the program to call probes by. */
+#define SYSCALL_URETPROBE 335
+#define SYSCALL_UPROBE 336
+
+/* Fills and sends the event of w. */
+static __always_inline void tell_place(struct worker *w, struct pt_regs *r, __u32 kind, __u32 tid,
+                                       __u64 thread, __u64 site)
+{
+	w->event.kind = kind;
+	w->event.tid = tid;
+	w->event.time_ns = bpf_ktime_get_ns();
+	w->event.thread = user_word(thread + gt_id);
+	w->event.site = site;
+	keep_registers(w->event.registers, r);
+	w->event.size = copy_stack(w->event.stack, r->sp, 0);
+	send_stack(&w->event);
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_syscall, struct pt_regs *regs, long number)
+{
+	__u64 id = bpf_get_current_pid_tgid(), thread, one = 1, *n;
+	__u32 tid = (__u32)id;
+	struct syscall_key key = { .number = (__u64)number };
+	struct pt_regs r = {};
+	struct worker *w;
+
+	if ((__u32)(id >> 32) != target_tgid)
+		return 0;
+	w = bpf_map_lookup_elem(&workers, &tid);
+	if (!w || number == SYSCALL_UPROBE || number == SYSCALL_URETPROBE)
+		return 0;
+	bpf_probe_read_kernel(&r, sizeof(r), regs);
+	thread = user_word(w->address + worker_current);
+	if (!thread || (r.ip >= text_start && r.ip < text_end))
+		return 0;
+	key.ip = r.ip;
+	key.caller = user_word(r.sp);
+	n = bpf_map_lookup_elem(&syscalls, &key);
+	if (n) {
+		__sync_fetch_and_add(n, 1);
+		return 0;
+	}
+	if (bpf_map_update_elem(&syscalls, &key, &one, BPF_NOEXIST)) {
+		count(COUNT_ENTRIES, 1);
+		return 0;
+	}
+	w->event.syscall = (__s32)number;
+	w->event.ns = 1;
+	w->event.why = key.caller;
+	tell_place(w, &r, EVENT_SYSCALL, tid, thread, key.ip);
+	return 0;
+}
+
+/* ---- pages of the stacks ------------------------------------------------------------- */
+
+/* So many in such a stretch are sent, the others are counted only. */
+#define FAULTS_SENT 64
+#define FAULTS_NS 10000000
+#define NEAR 65536
+
+static __always_inline bool is_stack(__u64 address)
+{
+	for (int i = 0; i < AREAS; i++)
+		if (address >= stacks_start[i] && address < stacks_end[i])
+			return true;
+	return false;
+}
+
+/* Of the stack that is in use: where stacks are may not be known yet. */
+static __always_inline bool is_near(__u64 address, __u64 sp)
+{
+	return address + NEAR > sp && address < sp + NEAR;
+}
+
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(on_fault, unsigned long address, struct pt_regs *regs)
+{
+	__u64 id = bpf_get_current_pid_tgid(), now, thread;
+	__u32 tid = (__u32)id;
+	struct pt_regs r = {};
+	struct worker *w;
+
+	if ((__u32)(id >> 32) != target_tgid)
+		return 0;
+	w = bpf_map_lookup_elem(&workers, &tid);
+	thread = w ? user_word(w->address + worker_current) : 0;
+	if (!w || !thread)
+		return 0;
+	bpf_probe_read_kernel(&r, sizeof(r), regs);
+	if (!is_near(address, r.sp) && !is_stack(address))
+		return 0;
+	w->faults++;
+	now = bpf_ktime_get_ns();
+	if (now - w->fault_at >= FAULTS_NS) {
+		w->fault_at = now;
+		w->faults_sent = 0;
+	}
+	if (w->faults_sent++ >= FAULTS_SENT)
+		return 0;
+	w->event.syscall = -1;
+	w->event.ns = w->faults;
+	w->event.why = 0;
+	w->faults = 0;
+	tell_place(w, &r, EVENT_FAULT, tid, thread, address);
+	return 0;
+}
+
+/* ---- io_uring -------------------------------------------------------------------------- */
+
+/* The data of a request is the address of an operation of the runtime's, or one with a tag
+ * in its low bits, which nobody waits for. */
+#define REQUEST_TAGS 7
+
+SEC("tp/io_uring/io_uring_submit_req")
+int on_submit(struct trace_event_raw_io_uring_submit_req *ctx)
+{
+	struct request_key key = { (__u64)BPF_CORE_READ(ctx, ctx), BPF_CORE_READ(ctx, user_data) };
+	struct event_request request = { .kind = EVENT_REQUEST };
+	__u64 thread;
+
+	if ((__u32)(bpf_get_current_pid_tgid() >> 32) != target_tgid || (key.data & REQUEST_TAGS))
+		return 0;
+	thread = user_word(key.data + op_gt);
+	if (!thread)
+		return 0;
+	request.opcode = BPF_CORE_READ(ctx, opcode);
+	request.submitted_ns = bpf_ktime_get_ns();
+	request.thread = thread;
+	request.site = user_word(thread + gt_wait_pc);
+	request.why = user_word(thread + gt_why) & 0xff;
+	bpf_map_update_elem(&requests, &key, &request, BPF_ANY);
+	return 0;
+}
+
+SEC("tp/io_uring/io_uring_queue_async_work")
+int on_punt(struct trace_event_raw_io_uring_queue_async_work *ctx)
+{
+	struct request_key key = { (__u64)BPF_CORE_READ(ctx, ctx), BPF_CORE_READ(ctx, user_data) };
+	struct event_request *request = bpf_map_lookup_elem(&requests, &key);
+
+	if (request && !request->punted_ns)
+		request->punted_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp/io_uring/io_uring_complete")
+int on_complete(struct trace_event_raw_io_uring_complete *ctx)
+{
+	struct request_key key = { (__u64)BPF_CORE_READ(ctx, ctx), BPF_CORE_READ(ctx, user_data) };
+	struct event_request *request = bpf_map_lookup_elem(&requests, &key);
+
+	if (!request)
+		return 0;
+	request->completed_ns = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(&events, request, sizeof(*request), BPF_RB_NO_WAKEUP))
+		count(COUNT_EVENTS, 1);
+	bpf_map_delete_elem(&requests, &key);
+	return 0;
+}

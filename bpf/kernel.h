@@ -28,6 +28,23 @@ struct pt_regs {
 	unsigned long orig_ax, ip, cs, flags, sp, ss;
 };
 
+/* Tracepoints of io_uring. */
+struct trace_event_raw_io_uring_submit_req {
+	void *ctx;
+	unsigned long long user_data;
+	unsigned char opcode;
+} FOUND_AT_LOAD;
+
+struct trace_event_raw_io_uring_queue_async_work {
+	void *ctx;
+	__u64 user_data;
+} FOUND_AT_LOAD;
+
+struct trace_event_raw_io_uring_complete {
+	void *ctx;
+	__u64 user_data;
+} FOUND_AT_LOAD;
+
 struct bpf_perf_event_data {
 	struct pt_regs regs;
 	__u64 sample_period, addr;

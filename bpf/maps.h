@@ -17,11 +17,21 @@
  * process in a third.  What its probes find out is right. */
 __u32 target_tgid = 0;
 
+/* Known once it runs: its code that is the runtime's, and its stacks. */
+#define AREAS 4
+__u64 text_start = 0;
+__u64 text_end = 0;
+__u64 stacks_start[AREAS] = {};
+__u64 stacks_end[AREAS] = {};
+
 /* ---- settings: written before the programs are loaded ------------------------ */
 
 const volatile __u64 worker_current = 0; /* offsets in the runtime's structures, */
 const volatile __u64 worker_switches = 0;
 const volatile __u64 gt_id = 0; /* from its descriptor */
+const volatile __u64 gt_wait_pc = 0;
+const volatile __u64 gt_why = 0;
+const volatile __u64 op_gt = 0;
 const volatile __u64 blocked_min_ns = 0;
 const volatile __u64 hog_min_ns = 0;
 const volatile __u64 forbidden_start = 0; /* code that no switch point may be called from */
@@ -39,6 +49,9 @@ struct worker {
 	__u64 queued_at;    /* ns; 0: it does not wait for a CPU */
 	__u64 hog_switches; /* its count of switches at the last sample */
 	__u64 hog_ns;       /* sampled since then */
+	__u64 fault_at;     /* ns; when a stretch began, in which so many faults */
+	__u64 faults_sent;  /* were sent; */
+	__u64 faults;       /* and how many since the last of these */
 	struct event_stack event;
 };
 
@@ -74,6 +87,22 @@ struct {
 	__type(key, struct descriptor_key);
 	__type(value, __u64);
 } descriptors SEC(".maps");
+
+/* System calls below green threads that the runtime did not make. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct syscall_key);
+	__type(value, __u64);
+} syscalls SEC(".maps");
+
+/* In flight; those that were submitted before the attaching are not known. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct request_key);
+	__type(value, struct event_request);
+} requests SEC(".maps");
 
 /* Too large for a program's stack. */
 struct {

@@ -24,6 +24,8 @@
 	NUMBER(#type "." #field, offsetof(struct type, field), sizeof(((struct type *)0)->field))
 #define CONSTANT(constant) NUMBER(#constant, (uint64_t)(constant), 0)
 #define NAMED(name_, constant) NUMBER(name_, (uint64_t)(constant), 0)
+/* The library's code. */
+extern internal const char __start_green_text[], __stop_green_text[];
 #define REGISTER(number, offset) NUMBER("frame.reg" #number, offset, 8),
 
 /* Written by nobody, and not const: see the header. */
@@ -56,6 +58,9 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           NAMED("state:running", GT_RUNNING), NAMED("state:parked", GT_PARKED),
 	           NAMED("state:ended", GT_DEAD),
 
+	           NUMBER("text", (uintptr_t)__start_green_text, 0),
+	           NUMBER("text.end", (uintptr_t)__stop_green_text, 0),
+
 	           STRUCT(gt_ext), FIELD(gt_ext, name),
 
 	           /* As park_why_name() has them. */
@@ -72,7 +77,8 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           FIELD(census_site, fn), FIELD(census_site, deepest), FIELD(census_site, size),
 	           FIELD(census_site, looked), FIELD(census_site, is_handler),
 
-	           STRUCT(io_op), FIELD(io_op, fd), STRUCT(green_mutex), FIELD(green_mutex, owner),
+	           STRUCT(io_op), FIELD(io_op, fd), FIELD(io_op, waiter.gt), STRUCT(green_mutex),
+	           FIELD(green_mutex, owner),
 
 	           STRUCT(arena), FIELD(arena, base), FIELD(arena, shift), FIELD(arena, slots),
 	           CONSTANT(STACK_ID_SHIFT), CONSTANT(STACK_COLOUR_FACTOR),

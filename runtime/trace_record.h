@@ -63,7 +63,8 @@
  *	noswitch      THREAD, SITE, WHY, BEGUN (address of the section's begin)
  *	                a call that may switch inside green_noswitch_begin()
  *	stuck         WORKER, THREAD, NANOSECONDS   by the monitor
- *	(A stack that grows is the kernel's affair alone: exceptions:page_fault_user.)
+ *	(A stack that grows is the kernel's affair alone: exceptions:page_fault_user; greentrace
+ *	--faults.)
  */
 #ifndef TRACE_RECORD_H
 #define TRACE_RECORD_H

@@ -13,6 +13,8 @@
  *	traced more       as eager, and one call more that may switch
  *	traced deep       a call that may switch, below more stack than is searched
  *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
+ *	traced talk       twenty bytes through a pipe, one each 2 ms
+ *	traced punt       ten times fsync(2), which takes a thread of the kernel
  *	traced hostile    names that are made to harm a terminal
  *	traced wait       sleeps a hundred times, 100 ms each
  *	traced serve      switches until it reads a q; then says how often: "done COUNT"
@@ -252,6 +254,53 @@ KEPT int deeper(int n)
 static void *deep(void *arg)
 {
 	render(deeper(15) < 0);
+	green_sleep(GREEN_MS(100)); /* for those who look how deep it was */
+	return arg;
+}
+
+/* ---- requests of io_uring ------------------------------------------------------- */
+
+KEPT void *speaker(void *arg)
+{
+	for (int i = 0; i < 20; i++) {
+		green_sleep(GREEN_MS(2));
+		if (green_write(ends[1], "x", 1) != 1)
+			return "not written";
+	}
+	return arg;
+}
+
+static void *talk(void *arg)
+{
+	green_t thread;
+	char c;
+
+	if (pipe(ends) || green_spawn(&thread, NULL, speaker, NULL) != 0)
+		return "no pipe";
+	for (int i = 0; i < 20; i++)
+		if (green_read(ends[0], &c, 1) != 1)
+			return "not read";
+	green_join(thread, NULL);
+	return arg;
+}
+
+KEPT void flush_file(int fd)
+{
+	green_fsync(fd);
+	__asm__ volatile("" ::: "memory");
+}
+
+static void *punt(void *arg)
+{
+	char path[] = "/tmp/traced.XXXXXX";
+	int fd = mkstemp(path);
+
+	for (int i = 0; i < 10 && fd >= 0; i++) {
+		if (green_write(fd, "x", 1) != 1)
+			return "not written";
+		flush_file(fd);
+	}
+	unlink(path);
 	return arg;
 }
 
@@ -386,11 +435,11 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void *(*fn)(void *);
-	} all[] = { { "count", count },     { "sort", sort },   { "block", block },
-		    { "hog", hog },         { "quiet", quiet }, { "lazy", lazy },
-		    { "eager", eager },     { "more", more },   { "deep", deep },
-		    { "hostile", hostile }, { "chain", chain }, { "wait", wait_long },
-		    { "serve", serve } };
+	} all[] = { { "count", count },     { "sort", sort },      { "block", block },
+		    { "hog", hog },         { "quiet", quiet },    { "lazy", lazy },
+		    { "eager", eager },     { "more", more },      { "deep", deep },
+		    { "hostile", hostile }, { "chain", chain },    { "talk", talk },
+		    { "punt", punt },       { "wait", wait_long }, { "serve", serve } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */

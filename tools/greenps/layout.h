@@ -111,6 +111,9 @@ struct field {
 #define LAYOUT_OPTIONAL_ITEMS(X)                        \
 	X(trace_info, "trace_info")                     \
 	X(trace_hot, "trace_hot")                       \
+	X(text, "text")                                 \
+	X(text_end, "text.end")                         \
+	X(io_op_gt, "io_op.waiter.gt")                  \
 	X(worker_trace_records, "worker.trace.records") \
 	X(worker_trace_head, "worker.trace.head")
 

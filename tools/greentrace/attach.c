@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LINKS_MAX 16
+#define LINKS_MAX 24
 #define DRAIN_NS 20000000 /* at a time, while more arrive than can be taken */
 #define SAMPLERS_MAX 1024
 #define SAMPLE_NS 5030000u /* about 200 a second, in step with nothing that counts milliseconds */
@@ -57,10 +57,20 @@ static int take_event(void *arg, void *data, size_t size)
 
 	if (size < sizeof(*small))
 		return 0;
-	if (small->kind >= EVENT_QUEUED)
+	switch (small->kind) {
+	case EVENT_QUEUED:
+	case EVENT_WORKER:
+	case EVENT_DESCRIPTOR:
 		a->receiver.small(a->receiver.arg, small);
-	else if (size >= head && stack->size <= size - head)
-		a->receiver.stack(a->receiver.arg, stack);
+		break;
+	case EVENT_REQUEST:
+		if (size >= sizeof(struct event_request))
+			a->receiver.request(a->receiver.arg, data);
+		break;
+	default:
+		if (size >= head && stack->size <= size - head)
+			a->receiver.stack(a->receiver.arg, stack);
+	}
 	return 0;
 }
 
@@ -78,6 +88,9 @@ int attachment_fd(const struct attachment *a)
 
 /* ---- loading ---------------------------------------------------------------- */
 
+_Static_assert(STACK_AREAS == sizeof(((struct greentrace_bpf__bss *)0)->stacks_start) / 8,
+               "as many as the programs know");
+
 static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
 {
 	const struct layout *l = &s->layout;
@@ -87,6 +100,9 @@ static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
 	bpf->rodata->worker_current = l->worker_current.value;
 	bpf->rodata->worker_switches = l->worker_switches.value;
 	bpf->rodata->gt_id = l->gt_id.value;
+	bpf->rodata->gt_wait_pc = l->gt_wait_pc.value;
+	bpf->rodata->gt_why = l->gt_why.value;
+	bpf->rodata->op_gt = l->io_op_gt.value;
 	bpf->rodata->blocked_min_ns = w->blocked_ns;
 	bpf->rodata->hog_min_ns = w->hog_ns;
 	bpf->rodata->forbidden_start = w->forbidden_start;
@@ -105,6 +121,11 @@ static void choose_programs(struct greentrace_bpf *bpf, const struct session *s)
 	bpf_program__set_autoload(bpf->progs.on_switch, kernel && (w->blocked_ns || w->queued));
 	bpf_program__set_autoload(bpf->progs.on_wakeup, kernel && w->queued);
 	bpf_program__set_autoload(bpf->progs.on_sample, w->hog_ns > 0);
+	bpf_program__set_autoload(bpf->progs.on_syscall, kernel && w->syscalls);
+	bpf_program__set_autoload(bpf->progs.on_fault, kernel && w->faults);
+	bpf_program__set_autoload(bpf->progs.on_submit, kernel && w->requests);
+	bpf_program__set_autoload(bpf->progs.on_punt, kernel && w->requests);
+	bpf_program__set_autoload(bpf->progs.on_complete, kernel && w->requests);
 }
 
 /* A worker has room for a stack: so no more of them than there may be. */
@@ -140,7 +161,10 @@ static int keep_link(struct attachment *a, struct bpf_link *link)
 
 static int attach_kernel(struct attachment *a)
 {
-	struct bpf_program *programs[] = { a->bpf->progs.on_switch, a->bpf->progs.on_wakeup };
+	struct bpf_program *programs[] = { a->bpf->progs.on_switch,  a->bpf->progs.on_wakeup,
+		                           a->bpf->progs.on_syscall, a->bpf->progs.on_fault,
+		                           a->bpf->progs.on_submit,  a->bpf->progs.on_punt,
+		                           a->bpf->progs.on_complete };
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]) && !r; i++)
@@ -166,7 +190,7 @@ static int attach_probes(struct session *s, const char **what)
 	};
 	int r = 0;
 
-	_Static_assert(sizeof(all) / sizeof(all[0]) + 2 <= LINKS_MAX,
+	_Static_assert(sizeof(all) / sizeof(all[0]) + 7 <= LINKS_MAX,
 	               "there is room for all links");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !r; i++) {
 		if (!bpf_program__autoload(all[i].program))
@@ -266,6 +290,19 @@ void attachment_free(struct attachment *a)
 	free(a);
 }
 
+void attachment_areas(struct session *s)
+{
+	struct greentrace_bpf *bpf = s->attachment->bpf;
+
+	bpf->bss->text_start = s->layout.text.value;
+	bpf->bss->text_end = s->layout.text_end.value;
+	for (size_t i = 0; i < STACK_AREAS; i++) {
+		const struct stack_area *area = &s->stacks[i];
+		bpf->bss->stacks_start[i] = area->base;
+		bpf->bss->stacks_end[i] = area->base + (area->slots << area->shift);
+	}
+}
+
 /* ---- tables ----------------------------------------------------------------- */
 
 uint64_t attachment_count(const struct attachment *a, enum count which)
@@ -286,6 +323,21 @@ void attachment_entries(const struct attachment *a,
 {
 	int map = bpf_map__fd(a->bpf->maps.entries);
 	struct entry_key key, *before = NULL;
+	uint64_t n;
+
+	while (bpf_map_get_next_key(map, before, &key) == 0) {
+		if (bpf_map_lookup_elem(map, &key, &n) == 0)
+			each(arg, &key, n);
+		before = &key;
+	}
+}
+
+void attachment_syscalls(const struct attachment *a,
+                         void (*each)(void *arg, const struct syscall_key *key, uint64_t n),
+                         void *arg)
+{
+	int map = bpf_map__fd(a->bpf->maps.syscalls);
+	struct syscall_key key, *before = NULL;
 	uint64_t n;
 
 	while (bpf_map_get_next_key(map, before, &key) == 0) {

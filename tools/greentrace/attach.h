@@ -24,6 +24,14 @@ int attachment_fd(const struct attachment *a);
 /* Sum of a counter over all CPUs. */
 uint64_t attachment_count(const struct attachment *a, enum count which);
 
+/* Where the runtime's code and stacks are, now that it runs. */
+void attachment_areas(struct session *s);
+
+/* Calls each with every system call that was seen, and how often it was. */
+void attachment_syscalls(const struct attachment *a,
+                         void (*each)(void *arg, const struct syscall_key *key, uint64_t n),
+                         void *arg);
+
 /* Calls each with every switch point that was entered, and how often it was. */
 void attachment_entries(const struct attachment *a,
                         void (*each)(void *arg, const struct entry_key *key, uint64_t n),

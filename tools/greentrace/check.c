@@ -91,6 +91,11 @@ static int attempt(const struct view *view)
 	bpf_program__set_autoload(bpf->progs.on_switch, view->kernel);
 	bpf_program__set_autoload(bpf->progs.on_wakeup, view->kernel);
 	bpf_program__set_autoload(bpf->progs.on_forbidden, false);
+	bpf_program__set_autoload(bpf->progs.on_syscall, view->kernel);
+	bpf_program__set_autoload(bpf->progs.on_fault, view->kernel);
+	bpf_program__set_autoload(bpf->progs.on_submit, false);
+	bpf_program__set_autoload(bpf->progs.on_punt, false);
+	bpf_program__set_autoload(bpf->progs.on_complete, false);
 	int error = -greentrace_bpf__load(bpf);
 	if (!error) {
 		struct bpf_link *link = view->attach(bpf);

@@ -50,6 +50,9 @@ static const char help[] =
 	"      --blocked MS       workers that a system call or page fault blocked that long\n"
 	"      --hog MS           green threads that computed that long without a switch\n"
 	"      --runq             how long workers waited for a CPU\n"
+	"      --io               where the time of waits for io_uring goes\n"
+	"      --syscalls         system calls that the runtime did not make\n"
+	"      --faults           new pages of stacks\n"
 	"      --folded FILE      time away by call path, for flame graphs\n"
 	"      --flame FILE       the same as a page of HTML\n"
 	"      --perfetto FILE    a timeline for ui.perfetto.dev\n"
@@ -76,6 +79,9 @@ enum {
 	OPTION_BLOCKED,
 	OPTION_HOG,
 	OPTION_RUNQ,
+	OPTION_IO,
+	OPTION_SYSCALLS,
+	OPTION_FAULTS,
 	OPTION_FOLDED,
 	OPTION_FLAME,
 	OPTION_PERFETTO,
@@ -108,6 +114,9 @@ static const struct option known[] = {
 	{ "blocked", required_argument, NULL, OPTION_BLOCKED },
 	{ "hog", required_argument, NULL, OPTION_HOG },
 	{ "runq", no_argument, NULL, OPTION_RUNQ },
+	{ "io", no_argument, NULL, OPTION_IO },
+	{ "syscalls", no_argument, NULL, OPTION_SYSCALLS },
+	{ "faults", no_argument, NULL, OPTION_FAULTS },
 	{ "folded", required_argument, NULL, OPTION_FOLDED },
 	{ "flame", required_argument, NULL, OPTION_FLAME },
 	{ "perfetto", required_argument, NULL, OPTION_PERFETTO },
@@ -217,6 +226,15 @@ static int long_option(struct options *o, int c)
 		return time_option(optarg, 1e6, &o->hog_ns);
 	case OPTION_RUNQ:
 		o->queued = true;
+		return EXIT_OK;
+	case OPTION_IO:
+		o->requests = true;
+		return EXIT_OK;
+	case OPTION_SYSCALLS:
+		o->syscalls = true;
+		return EXIT_OK;
+	case OPTION_FAULTS:
+		o->faults = true;
 		return EXIT_OK;
 	case OPTION_FOLDED:
 		o->folded = optarg;

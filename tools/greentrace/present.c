@@ -14,6 +14,7 @@ void present(struct trace *t, bool interval)
 {
 	const struct options *o = t->options;
 
+	trace_count(t);
 	if (o->json) {
 		view_json(t, interval);
 	} else {

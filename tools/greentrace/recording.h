@@ -37,6 +37,8 @@ enum recording_kind {
 	PART_DESCRIPTOR,  /* struct part_descriptor */
 	PART_ENTRY,       /* struct part_entry */
 	PART_END,         /* struct part_end */
+	PART_REQUEST,     /* struct event_request */
+	PART_SYSCALL,     /* struct part_syscall */
 };
 
 struct recording_part {
@@ -47,6 +49,9 @@ enum recording_flag { /* of what was looked for */
 	              RECORDED_ENTRIES = 1,
 	              RECORDED_QUEUED = 2,
 	              RECORDED_NO_KERNEL = 4, /* what the kernel does could not be seen */
+	              RECORDED_SYSCALLS = 8,
+	              RECORDED_FAULTS = 16,
+	              RECORDED_REQUESTS = 32,
 };
 
 struct part_process {
@@ -99,6 +104,11 @@ struct part_entry {
 	uint64_t count;
 };
 
+struct part_syscall {
+	struct syscall_key key;
+	uint64_t count;
+};
+
 struct part_end {
 	int64_t stopped_ns;
 	uint64_t lost;
@@ -116,6 +126,8 @@ int recording_create(struct recording **recording, struct trace *t, const char *
 void recording_records(struct recording *r, const struct event_records *e);
 void recording_stack(struct recording *r, const struct event_stack *e, const struct path *path);
 void recording_small(struct recording *r, const struct event_small *e);
+void recording_request(struct recording *r, const struct event_request *e);
+void recording_syscall(struct recording *r, const struct syscall_key *key, uint64_t n);
 void recording_descriptor(struct recording *r, uint64_t site, uint64_t why, const char *text);
 void recording_entry(struct recording *r, const struct entry_key *key, uint64_t n);
 

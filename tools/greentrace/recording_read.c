@@ -65,6 +65,9 @@ static bool take_process(struct reader *r, const struct part_process *p)
 	s->wishes.switches = s->wishes.stacks = true;
 	s->wishes.entries = p->flags & RECORDED_ENTRIES;
 	s->wishes.queued = p->flags & RECORDED_QUEUED;
+	s->wishes.syscalls = p->flags & RECORDED_SYSCALLS;
+	s->wishes.faults = p->flags & RECORDED_FAULTS;
+	s->wishes.requests = p->flags & RECORDED_REQUESTS;
 	s->wishes.blocked_ns = p->blocked_ns;
 	s->wishes.hog_ns = p->hog_ns;
 	s->no_kernel_views = p->flags & RECORDED_NO_KERNEL;
@@ -243,6 +246,15 @@ static bool take_part(struct reader *r, uint32_t kind, size_t size)
 			tally_entry(r->trace, &((const struct part_entry *)part)->key,
 			            ((const struct part_entry *)part)->count);
 		return WHOLE(struct part_entry);
+	case PART_REQUEST:
+		if (WHOLE(struct event_request))
+			tally_request(r->trace, part);
+		return WHOLE(struct event_request);
+	case PART_SYSCALL:
+		if (WHOLE(struct part_syscall))
+			tally_syscall(r->trace, &((const struct part_syscall *)part)->key,
+			              ((const struct part_syscall *)part)->count);
+		return WHOLE(struct part_syscall);
 	case PART_END:
 		return WHOLE(struct part_end) && take_end(r, part);
 	default:

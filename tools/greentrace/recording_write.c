@@ -47,7 +47,9 @@ static void put_process(struct recording *r)
 		.hog_ns = w->hog_ns,
 		.pid = (uint32_t)t->session.pid,
 		.flags = (w->entries ? RECORDED_ENTRIES : 0) | (w->queued ? RECORDED_QUEUED : 0) |
-		         (t->session.no_kernel_views ? RECORDED_NO_KERNEL : 0),
+		         (t->session.no_kernel_views ? RECORDED_NO_KERNEL : 0) |
+		         (w->syscalls ? RECORDED_SYSCALLS : 0) | (w->faults ? RECORDED_FAULTS : 0) |
+		         (w->requests ? RECORDED_REQUESTS : 0),
 	};
 
 	snprintf(process.program, sizeof(process.program), "%s", t->session.target.program);
@@ -158,6 +160,18 @@ void recording_stack(struct recording *r, const struct event_stack *e, const str
 void recording_small(struct recording *r, const struct event_small *e)
 {
 	put_part(r, PART_SMALL, e, sizeof(*e));
+}
+
+void recording_request(struct recording *r, const struct event_request *e)
+{
+	put_part(r, PART_REQUEST, e, sizeof(*e));
+}
+
+void recording_syscall(struct recording *r, const struct syscall_key *key, uint64_t n)
+{
+	const struct part_syscall part = { *key, n };
+
+	put_part(r, PART_SYSCALL, &part, sizeof(part));
 }
 
 void recording_descriptor(struct recording *r, uint64_t site, uint64_t why, const char *text)

@@ -139,6 +139,48 @@ void session_refresh(struct session *s)
 		s->layout = now;
 }
 
+uint32_t session_index(struct session *s, uint64_t descriptor)
+{
+	const struct layout *l = &s->layout;
+
+	if (!s->table || descriptor < s->table || (descriptor - s->table) % l->gt.size)
+		return 0;
+	uint64_t index = (descriptor - s->table) / l->gt.size;
+	return index >> l->index_bits.value ? 0 : (uint32_t)index;
+}
+
+/* At once: the process may have ended before they are needed. */
+void session_find_tables(struct session *s)
+{
+	static char raw[STRUCT_SIZE_MAX];
+	const struct layout *l = &s->layout;
+
+	if (!layout_global(&s->target, l->gt_table, &s->table))
+		s->table = 0;
+	uint64_t count = l->arena.size ? l->arenas.size / l->arena.size : 0;
+
+	for (uint64_t i = 0; i < count && i < STACK_AREAS; i++) {
+		struct stack_area *area = &s->stacks[i];
+		if (!target_read(&s->target, l->arenas.value + i * l->arena.size, raw,
+		                 l->arena.size))
+			continue;
+		area->base = layout_get(raw, l->arena_base);
+		area->shift = (unsigned)layout_get(raw, l->arena_shift) & 63;
+		area->slots = layout_get(raw, l->arena_slots);
+	}
+}
+
+uint64_t session_depth(const struct session *s, uint64_t address)
+{
+	for (size_t i = 0; i < STACK_AREAS; i++) {
+		const struct stack_area *area = &s->stacks[i];
+		uint64_t from = address - area->base, size = (uint64_t)1 << area->shift;
+		if (address >= area->base && from >> area->shift < area->slots)
+			return size - (from & (size - 1));
+	}
+	return 0;
+}
+
 enum trace_clock session_clock(struct session *s)
 {
 	struct trace_info info;
@@ -203,9 +245,10 @@ int session_attach(struct session *s, const struct wishes *wishes, const struct 
 
 	s->wishes = *wishes;
 	s->no_kernel_views = !s->rights.btf;
-	if (s->no_kernel_views && (wishes->blocked_ns || wishes->queued))
+	if (s->no_kernel_views && (wishes->blocked_ns || wishes->queued || wishes->syscalls ||
+	                           wishes->faults || wishes->requests))
 		complain("this kernel has no BTF (/sys/kernel/btf/vmlinux): workers that block or "
-		         "wait for a CPU are not seen");
+		         "wait for a CPU are not seen, nor system calls, page faults and io_uring");
 	int error = attach(s, r, &what);
 	if (error)
 		return cannot(s, error, what);

@@ -23,8 +23,18 @@ struct wishes {
 	uint64_t blocked_ns; /* workers blocked for that long; 0: do not look */
 	uint64_t hog_ns;     /* workers that computed for that long; 0 */
 	bool queued;         /* how long workers wait for a CPU */
+	bool syscalls;       /* those that were not intercepted */
+	bool faults;         /* new pages of stacks */
+	bool requests;       /* of io_uring */
 	uint64_t forbidden_start, forbidden_end; /* code that may not switch; end 0: none */
 	uint64_t buffer;                         /* bytes for records: a power of two */
+};
+
+#define STACK_AREAS 4 /* one for each size */
+
+struct stack_area {
+	uint64_t base, slots;
+	unsigned shift; /* of a slot's size */
 };
 
 struct session {
@@ -41,6 +51,8 @@ struct session {
 	struct wishes wishes;
 	bool no_kernel_views; /* for lack of type information */
 	struct attachment *attachment;
+	uint64_t table; /* of the threads' descriptors; 0: not known */
+	struct stack_area stacks[STACK_AREAS];
 	bool refreshed;
 	bool behind; /* more has been sent than was handed over */
 };
@@ -50,6 +62,7 @@ struct receiver {
 	void (*records)(void *arg, const struct event_records *e);
 	void (*stack)(void *arg, const struct event_stack *e);
 	void (*small)(void *arg, const struct event_small *e);
+	void (*request)(void *arg, const struct event_request *e);
 	void *arg;
 };
 
@@ -60,6 +73,14 @@ void session_close(struct session *s);
 /* A program that was started here may move its own data after its entry point: looks again
  * where they are, once it runs. */
 void session_refresh(struct session *s);
+
+/* Index of the thread that has its descriptor there; 0: nobody. */
+uint32_t session_index(struct session *s, uint64_t descriptor);
+
+/* Where its stacks and its threads' descriptors are, once it runs. */
+void session_find_tables(struct session *s);
+/* How far below the top of its stack an address lies; 0: in none. */
+uint64_t session_depth(const struct session *s, uint64_t address);
 
 /* Which clock the records go by. */
 enum trace_clock session_clock(struct session *s);

@@ -116,6 +116,42 @@ static void add_hog(struct trace *t, const struct event_stack *e, struct path *p
 	hog->ns = e->ns;
 }
 
+/* A place that is new in the kernel's table; its path may be known. */
+static void add_syscall(struct trace *t, const struct event_stack *e, struct path *path)
+{
+	size_t n = t->places_count;
+
+	if ((n & (n - 1)) == 0) {
+		struct syscall_place *more = realloc(t->places, (n ? 2 * n : 1) * sizeof(*more));
+		if (!more)
+			return;
+		t->places = more;
+	}
+	struct stop *stop = stop_at(t, e, path);
+	if (!stop)
+		return;
+	t->places[t->places_count++] = (struct syscall_place){
+		.key = { .ip = e->site, .caller = e->why, .number = (uint64_t)e->syscall },
+		.stop = stop,
+	};
+}
+
+void tally_syscall(struct trace *t, const struct syscall_key *key, uint64_t n)
+{
+	for (size_t i = 0; i < t->places_count; i++)
+		if (memcmp(&t->places[i].key, key, sizeof(*key)) == 0) {
+			t->places[i].stop->seen += n;
+			return;
+		}
+}
+
+void tally_uncount(struct trace *t)
+{
+	for (struct stop *stop = t->stops; stop; stop = stop->next)
+		if (stop->kind == EVENT_SYSCALL)
+			stop->seen = 0;
+}
+
 void tally_stack(struct trace *t, const struct event_stack *e, struct path *path)
 {
 	struct site *site;
@@ -138,12 +174,28 @@ void tally_stack(struct trace *t, const struct event_stack *e, struct path *path
 	case EVENT_HOG:
 		add_hog(t, e, path);
 		break;
+	case EVENT_SYSCALL:
+		add_syscall(t, e, path);
+		break;
+	case EVENT_FAULT:
+		stop = stop_at(t, e, path);
+		if (!stop)
+			break;
+		stop->seen += e->ns;
+		histogram_add(&stop->ns, e->why);
+		break;
 	default:
 		break;
 	}
 }
 
 /* ---- the rest ----------------------------------------------------------------- */
+
+void tally_request(struct trace *t, const struct event_request *e)
+{
+	if (t->timeline)
+		timeline_request(t->timeline, e);
+}
 
 void tally_small(struct trace *t, const struct event_small *e)
 {
@@ -201,6 +253,7 @@ void tally_free(struct trace *t)
 		t->stops = next;
 	}
 	free(t->descriptors);
+	free(t->places);
 	timeline_free(t->timeline);
 	sites_free(&t->sites);
 }

@@ -12,8 +12,15 @@
 void tally_records(struct trace *t, const struct event_records *e);
 
 /* path: where it was, NULL if unknown; of *e the registers and the stack are not looked
- * at. */
+ * at.  EVENT_FAULT: e->why is how deep it was. */
 void tally_stack(struct trace *t, const struct event_stack *e, struct path *path);
+
+void tally_request(struct trace *t, const struct event_request *e);
+
+/* How often the call was made, in all; tally_stack() has told of it.  Begins anew when
+ * tally_uncount() was called. */
+void tally_syscall(struct trace *t, const struct syscall_key *key, uint64_t n);
+void tally_uncount(struct trace *t);
 
 /* EVENT_QUEUED; others are passed over. */
 void tally_small(struct trace *t, const struct event_small *e);

@@ -14,6 +14,7 @@ struct timeline {
 	struct order order;
 	struct perfetto *perfetto;
 	struct chains *chains;
+	struct requests requests;
 };
 
 static void take(void *arg, const struct ordered *o)
@@ -23,6 +24,8 @@ static void take(void *arg, const struct ordered *o)
 
 	if (l->chains)
 		chains_add(l->chains, r, clock_duration(&l->trace->clock, trace_ticks(r, r->away)));
+	if (l->requests.pending && trace_why(r) == TRACE_IO)
+		requests_record(&l->requests, r, &l->trace->clock);
 	if (l->perfetto)
 		perfetto_record(l->perfetto, o);
 }
@@ -32,7 +35,7 @@ int timeline_open(struct trace *t)
 	const struct options *o = t->options;
 	int status = EXIT_OK;
 
-	if (!o->perfetto && !o->wakers)
+	if (!o->perfetto && !o->wakers && !o->requests)
 		return EXIT_OK;
 	struct timeline *l = calloc(1, sizeof(*l));
 	if (!l)
@@ -45,6 +48,8 @@ int timeline_open(struct trace *t)
 		l->chains = chains_open();
 		status = l->chains ? EXIT_OK : problem("no memory");
 	}
+	if (status == EXIT_OK && o->requests && !requests_open(&l->requests))
+		status = problem("no memory");
 	if (status == EXIT_OK && o->perfetto)
 		status = perfetto_create(&l->perfetto, t, o->perfetto);
 	return status;
@@ -56,6 +61,12 @@ void timeline_records(struct timeline *l, const struct event_records *e)
 	double ns_per_tick = c->nanoseconds ? 1 : c->ns_per_tick;
 
 	order_add(&l->order, e, l->trace->started_ticks, (uint64_t)(DELAY_NS / ns_per_tick));
+}
+
+void timeline_request(struct timeline *l, const struct event_request *e)
+{
+	if (l->requests.pending)
+		requests_event(&l->requests, e);
 }
 
 void timeline_stack(struct timeline *l, const struct event_stack *e, const struct path *path)
@@ -86,12 +97,18 @@ void timeline_free(struct timeline *l)
 	timeline_end(l);
 	order_free(&l->order);
 	chains_close(l->chains);
+	requests_close(&l->requests);
 	free(l);
 }
 
 const struct chains *timeline_chains(const struct timeline *l)
 {
 	return l ? l->chains : NULL;
+}
+
+const struct requests *timeline_requests(const struct timeline *l)
+{
+	return l && l->requests.pending ? &l->requests : NULL;
 }
 
 uint64_t timeline_refused(const struct timeline *l)

@@ -33,6 +33,8 @@ static void settle(struct trace *t)
 		return;
 	t->settled = true;
 	session_refresh(&t->session);
+	session_find_tables(&t->session);
+	attachment_areas(&t->session);
 	if (session_clock(&t->session) == TRACE_CLOCK_NS) {
 		t->clock.nanoseconds = true;
 		t->started_ticks = (uint64_t)t->started_ns;
@@ -64,14 +66,31 @@ static void take_forbidden(struct trace *t, struct path *path)
 		}
 }
 
+/* How deep it was is known while the process is there. */
+static void take_fault(struct trace *t, const struct event_stack *e, struct path *path)
+{
+	static struct event_stack deep; /* its stack is not looked at */
+
+	memcpy(&deep, e, offsetof(struct event_stack, registers));
+	deep.why = session_depth(&t->session, e->site);
+	tally_stack(t, &deep, path);
+	if (t->recording)
+		recording_stack(t->recording, &deep, path);
+}
+
 static void take_stack(void *arg, const struct event_stack *e)
 {
 	struct trace *t = arg;
-	bool at_site = e->kind != EVENT_BLOCKED && e->kind != EVENT_HOG;
+	bool at_site =
+		e->kind == EVENT_STACK || e->kind == EVENT_ENTERED || e->kind == EVENT_FORBIDDEN;
 	struct path *path = names_path(t->names, e, at_site ? e->site : 0);
 
 	if (e->kind == EVENT_FORBIDDEN) {
 		take_forbidden(t, path);
+		return;
+	}
+	if (e->kind == EVENT_FAULT) {
+		take_fault(t, e, path);
 		return;
 	}
 	tally_stack(t, e, path);
@@ -116,6 +135,29 @@ static void take_small(void *arg, const struct event_small *e)
 	}
 }
 
+static void take_request(void *arg, const struct event_request *e)
+{
+	struct trace *t = arg;
+	struct event_request request = *e;
+
+	request.thread = session_index(&t->session, e->thread);
+	if (!request.thread)
+		return;
+	names_get(t->names, e->site, true); /* a recording is to have it */
+	tally_request(t, &request);
+	if (t->recording)
+		recording_request(t->recording, &request);
+}
+
+static void take_syscall(void *arg, const struct syscall_key *key, uint64_t n)
+{
+	struct trace *t = arg;
+
+	tally_syscall(t, key, n);
+	if (t->recording)
+		recording_syscall(t->recording, key, n);
+}
+
 static void take_entry(void *arg, const struct entry_key *key, uint64_t n)
 {
 	struct trace *t = arg;
@@ -144,6 +186,9 @@ static int make_wishes(struct trace *t, struct wishes *w)
 		.blocked_ns = lesser(o->blocked_ns, o->no_blocked_ns),
 		.hog_ns = lesser(o->hog_ns, o->no_hog_ns),
 		.queued = o->queued || o->max_queued_ns,
+		.syscalls = o->syscalls,
+		.faults = o->faults,
+		.requests = o->requests,
 		.buffer = o->many ? o->buffer / MANY : o->buffer,
 	};
 	if (o->command == RECORD) {
@@ -173,7 +218,7 @@ static int open_process(struct trace *t, pid_t pid)
 
 int trace_start(struct trace *t, const struct options *o, const struct look *look, pid_t pid)
 {
-	const struct receiver receiver = { take_records, take_stack, take_small, t };
+	const struct receiver receiver = { take_records, take_stack, take_small, take_request, t };
 	struct wishes wishes;
 
 	memset(t, 0, sizeof(*t));
@@ -218,7 +263,19 @@ void trace_stop(struct trace *t)
 	session_detach(&t->session);
 	if (t->session.wishes.entries)
 		attachment_entries(t->session.attachment, take_entry, t);
+	if (t->session.wishes.syscalls && t->recording)
+		attachment_syscalls(t->session.attachment, take_syscall, t);
+	else
+		trace_count(t);
 	tally_end(t);
+}
+
+void trace_count(struct trace *t)
+{
+	if (!t->session.wishes.syscalls || !t->session.attachment)
+		return;
+	tally_uncount(t);
+	attachment_syscalls(t->session.attachment, take_syscall, t);
 }
 
 void trace_free(struct trace *t)

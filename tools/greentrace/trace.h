@@ -12,13 +12,19 @@
 #include "sites.h"
 
 /* Where a worker did not switch: in a system call (its number; -1: a page fault), or
- * computing. */
+ * computing.  Or where it made a system call past the runtime, or touched a new page. */
 struct stop {
-	enum event_kind kind; /* EVENT_BLOCKED, EVENT_HOG */
+	enum event_kind kind; /* EVENT_BLOCKED, EVENT_HOG; EVENT_SYSCALL, EVENT_FAULT */
 	int syscall;
-	struct path *path; /* NULL: unknown */
-	struct histogram ns;
+	struct path *path;   /* NULL: unknown */
+	struct histogram ns; /* EVENT_FAULT: bytes below the top of the stack */
+	uint64_t seen;       /* EVENT_SYSCALL, EVENT_FAULT: how often */
 	struct stop *next;
+};
+
+struct syscall_place { /* one of those that a stop has */
+	struct syscall_key key;
+	struct stop *stop;
 };
 
 struct hog { /* as it goes on: of one worker */
@@ -58,6 +64,8 @@ struct trace {
 	struct timeline *timeline;   /* NULL: nobody needs one */
 	struct recording *recording; /* that is being written; NULL: none */
 	struct stop *stops;
+	struct syscall_place *places;
+	size_t places_count;
 	struct hog hogs[HOGS_MAX];
 	unsigned hogs_count;
 	struct histogram queued;
@@ -75,6 +83,9 @@ int trace_start(struct trace *t, const struct options *o, const struct look *loo
 
 /* Takes what has arrived; false: the process has ended. */
 bool trace_poll(struct trace *t, int ms);
+
+/* Counts that are kept in the kernel, as they are now. */
+void trace_count(struct trace *t);
 
 /* Detaches and takes the rest. */
 void trace_stop(struct trace *t);

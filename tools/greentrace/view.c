@@ -197,6 +197,7 @@ void view_table(struct trace *t, bool interval)
 	print_stops(t, EVENT_HOG, "Green threads that did not switch");
 	if (t->session.wishes.queued)
 		print_queued(&t->queued);
+	view_kernel(t);
 }
 
 /* ---- the map -------------------------------------------------------------------- */
@@ -265,4 +266,5 @@ void view_sites(struct trace *t)
 	print_stops(t, EVENT_HOG, "Green threads that did not switch");
 	if (t->session.wishes.queued)
 		print_queued(&t->queued);
+	view_kernel(t);
 }

@@ -19,7 +19,12 @@ void view_sites(struct trace *t);
 void view_chains(struct trace *t, const struct site *site);
 void view_json_chains(struct trace *t);
 void view_json_begin(const struct trace *t, const char *type);
+void view_json_path(const struct path *path);
 void view_json_symbol(const struct symbol *symbol);
+
+/* What else the kernel has seen, as far as that was asked for. */
+void view_kernel(struct trace *t);
+void view_json_kernel(struct trace *t);
 
 /* The same as lines of JSON. */
 void view_json(struct trace *t, bool interval);

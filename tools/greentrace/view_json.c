@@ -34,7 +34,7 @@ void view_json_symbol(const struct symbol *y)
 	printf(",\"offset\":%" PRIu64 "}", y->into);
 }
 
-static void print_path(const struct path *path)
+void view_json_path(const struct path *path)
 {
 	printf(",\"frames\":[");
 	for (size_t i = 0; i < path->depth; i++) {
@@ -91,7 +91,7 @@ static void print_site(struct trace *t, const struct site *site, bool interval)
 		view_json_symbol(names_get(t->names, site->wakers.seen[waker].value, false));
 	}
 	if (site->path)
-		print_path(site->path);
+		view_json_path(site->path);
 	printf("}\n");
 }
 
@@ -102,7 +102,7 @@ static void print_stop(struct trace *t, const struct stop *stop)
 		printf(",\"in\":\"%s\"", syscall_text(stop->syscall));
 	print_durations(&stop->ns);
 	if (stop->path)
-		print_path(stop->path);
+		view_json_path(stop->path);
 	printf("}\n");
 }
 
@@ -117,9 +117,10 @@ void view_json(struct trace *t, bool interval)
 	if (interval)
 		return;
 	for (struct stop *stop = t->stops; stop; stop = stop->next)
-		if (stop->ns.count)
+		if (stop->ns.count && (stop->kind == EVENT_BLOCKED || stop->kind == EVENT_HOG))
 			print_stop(t, stop);
 	view_json_chains(t);
+	view_json_kernel(t);
 	if (t->session.wishes.queued) {
 		view_json_begin(t, "runq");
 		print_durations(&t->queued);

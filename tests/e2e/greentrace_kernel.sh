@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# What greentrace learns from the kernel besides switches: where the time of requests of
+# io_uring goes, system calls past the runtime, pages of stacks that are touched first.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+# shellcheck source=tests/e2e/common.bash
+. tests/e2e/common.bash
+# shellcheck source=tests/e2e/greentrace.bash
+. tests/e2e/greentrace.bash
+
+# The parts of a wait add up to it, as lines of JSON have them.
+adds_up() {
+	local whole parts
+	whole=$(seen io total_ns)
+	parts=$(sed -n '/"type":"io_uring"/s/.*"queued_ns":\([0-9]*\),"kernel_ns":\([0-9]*\),.*"reaped_ns":\([0-9]*\),"ready_ns":\([0-9]*\)}/\1 \2 \3 \4/p' \
+		"$temp/out" | awk '{ n += $1 + $2 + $3 + $4 } END { printf "%.0f", n }')
+	awk -v a="$whole" -v b="$parts" 'BEGIN {
+		d = a > b ? a - b : b - a
+		if (a == 0 || d > a / 50) { print "waits took", a, "and their parts", b; exit 1 }
+	}'
+}
+
+test_requests() {
+	engine_there io_uring || { echo 'the kernel does not allow io_uring'; return 77; }
+	local -x GREEN_ENGINE=io_uring
+	trace 0 -c --io -- "$temp/traced" talk || return 1
+	has 'polls' '^ +[0-9]+ +0 .* POLL_ADD +talk \(traced.c:' "$temp/out" || return 1
+	trace 0 -c -j --io -- "$temp/traced" talk || return 1
+	"$temp/jsoncheck" type=io_uring request=POLL_ADD count punted kernel_ns \
+		< <(grep '"type":"io_uring"' "$temp/out") || return 1
+	equal 'waits' "$(seen io count)" \
+		"$(sed -n 's/.*"type":"io_uring".*"count":\([0-9]*\),.*/\1/p' "$temp/out")" || return 1
+	adds_up
+}
+
+test_punts() {
+	engine_there io_uring || { echo 'the kernel does not allow io_uring'; return 77; }
+	local -x GREEN_ENGINE=io_uring
+	trace 0 record "$temp/recording" --io -- "$temp/traced" punt || return 1
+	trace 0 report "$temp/recording" --io || return 1
+	has 'each to a thread of the kernel' '^ +10 +10 .* FSYNC +flush_file \(traced.c:' "$temp/out"
+}
+
+test_epoll_has_none() {
+	GREEN_ENGINE=epoll trace 0 -c --io -- "$temp/traced" talk || return 1
+	has 'why' 'no wait for a request was seen' "$temp/out"
+}
+
+test_syscalls() {
+	trace 0 -c --syscalls -- "$temp/traced" block || return 1
+	has 'five calls' '^ +5  nanosleep$' "$temp/out" || return 1
+	has 'where' '^      legacy_call \(traced.c:' "$temp/out" || return 1
+	! grep -qE '^ +[0-9]+  (io_uring_enter|epoll_wait)' "$temp/out" || return 1
+	trace 0 record "$temp/recording" --syscalls -- "$temp/traced" block || return 1
+	trace 0 report "$temp/recording" -j || return 1
+	has 'five calls' '"type":"syscall","in":"nanosleep","count":5,.*"function":"legacy_call"' "$temp/out"
+}
+
+# 16 frames of 2,000 bytes.
+test_faults() {
+	trace 0 -c -j --faults -- "$temp/traced" deep || return 1
+	has 'where' '"type":"fault","count":[0-9]+,.*"function":"deeper"' "$temp/out" || return 1
+	at_least 'pages' 7 "$(sed -n 's/.*"type":"fault","count":\([0-9]*\),.*/\1/p' "$temp/out" |
+		awk '{ n += $1 } END { print n }')" || return 1
+	at_least 'the deepest' 28000 "$(sed -n 's/.*"deepest_bytes":\([0-9]*\),.*/\1/p' "$temp/out" |
+		sort -n | tail -n 1)"
+}
+
+make_traced traced "${archive[@]}"
+
+if ! "$greentrace" check >"$temp/check" 2>&1; then
+	skip 'kernel views' "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
+	summary
+	exit 77
+fi
+for name in requests punts epoll_has_none syscalls faults; do
+	check $name test_$name
+done
+summary
