@@ -85,13 +85,10 @@ static void wake_some_idle(void)
 void sched_wake_any(void)
 {
 	uint32_t none = 0;
-	uint64_t idle = 0;
 
 	atomic_thread_fence(memory_order_seq_cst);
-	for (unsigned word = 0; word < (rt.workers_count + 63) / 64; word++)
-		idle |= atomic_load_explicit(&rt.idle[word], memory_order_relaxed);
 	/* One that is looking already will find it, and wake the next. */
-	if (likely(!idle) || atomic_load_explicit(&rt.spinning, memory_order_relaxed))
+	if (likely(!sched_idle_hint()) || atomic_load_explicit(&rt.spinning, memory_order_relaxed))
 		return;
 	if (atomic_compare_exchange_strong_explicit(&rt.spinning, &none, 1, memory_order_seq_cst,
 	                                            memory_order_relaxed))

@@ -9,7 +9,6 @@
  * queues comes first, in turn, so that nothing starves.
  */
 #include "scheduler.h"
-#include "arch/base.h"
 #include "arch/switch.h"
 #include "census.h"
 #include "hibernate.h"
@@ -30,11 +29,6 @@ static void *fibers[FIBERS_MAX];
 #endif
 
 void (*sched_lent_ended)(void *object);
-
-int64_t sched_now(void)
-{
-	return sys.now();
-}
 
 /* ---- queues --------------------------------------------------------------- */
 
@@ -85,13 +79,14 @@ static void inbox_push(struct worker *target, struct gt *gt)
 	sched_wake_worker(target);
 }
 
-/* The owner's own queue for a migratable thread; what does not fit stays here. */
-static void share(struct worker *w, struct gt *gt)
+/* The owner's own queue for a migratable thread; what does not fit stays here, and what
+ * has nowhere else to go. */
+static bool share(struct worker *w, struct gt *gt)
 {
-	if (ring_push(&w->shared, gt_index(gt)))
-		sched_wake_any();
-	else
-		local_push(&w->local, gt);
+	if (likely(rt.workers_count > 1) && ring_push(&w->shared, gt_index(gt)))
+		return true;
+	local_push(&w->local, gt);
+	return false;
 }
 
 void sched_ready(struct gt *gt)
@@ -105,10 +100,10 @@ void sched_ready(struct gt *gt)
 	trace_woken(w, gt);
 	atomic_store_explicit(&gt->state, GT_READY, memory_order_relaxed);
 	if (gt_kind(gt) & GT_KIND_MIGRATABLE) {
-		if (w)
-			share(w, gt);
-		else
+		if (!w)
 			arrive(target, gt);
+		else if (share(w, gt))
+			sched_wake_any();
 	} else if (target != w) {
 		inbox_push(target, gt);
 	} else if (!w->in_scheduler && !w->run_next) {
@@ -378,17 +373,22 @@ struct gt *sched_pick(struct worker *w, bool fair)
 
 void sched_settle(struct worker *w)
 {
-	enum post post = w->post;
+	uint8_t post = w->post;
 
-	w->post = POST_NONE;
-	switch (post) {
-	case POST_NONE:
+	/* First: whose FS base this is may go on on another worker, or be gone. */
+	if (unlikely(post & POST_TLS))
+		worker_take_tls(w);
+	w->post = w->post_always;
+	switch (post & ~POST_TLS) {
+	default:
 		break;
 	case POST_PARK:
 		park_saved(w->post_gt);
 		break;
 	case POST_SHARE:
-		share(w, w->post_gt);
+		/* It comes round again without anybody's help, and asks again then. */
+		if (share(w, w->post_gt) && unlikely(sched_idle_hint()))
+			sched_wake_any();
 		break;
 	case POST_LENT:
 		sched_lent_ended(w->post_lent);
@@ -418,9 +418,6 @@ static inline __attribute__((always_inline)) void sched_jump(struct worker *w, v
 #if defined(GREEN_TSAN)
 	fiber = to ? *fiber_of(to) : w->sanitizer_fiber;
 #endif
-	/* Here and not after the switch: whoever goes on has its own again. */
-	if (unlikely(own_tls))
-		base_set_fs(to && to->fs_base ? to->fs_base : w->fs_base);
 	sanitizer_leave(&fake, bottom, size, fiber, gone);
 	switch_stacks(save, load);
 	sanitizer_arrive(fake);
@@ -458,7 +455,7 @@ void sched_switch(struct gt *self, enum post post)
 {
 	struct worker *w = worker_self();
 
-	w->post = (uint8_t)post;
+	w->post = (uint8_t)post | w->post_always;
 	w->post_gt = self;
 	leave_for_next(w, &self->sp, false);
 	sched_arrived(worker_self());
@@ -474,7 +471,7 @@ void sched_dying(struct worker *w, const struct gt *gt)
 
 _Noreturn void sched_end(struct worker *w, stack_id stack)
 {
-	w->post = POST_STACK;
+	w->post = POST_STACK | w->post_always;
 	w->post_stack = stack;
 	/* Not to a local variable: with ASan it may be gone before the stack is. */
 	leave_for_next(w, &w->dead_sp, true);
@@ -483,7 +480,7 @@ _Noreturn void sched_end(struct worker *w, stack_id stack)
 
 _Noreturn void sched_end_lent(struct worker *w, void *object)
 {
-	w->post = POST_LENT;
+	w->post = POST_LENT | w->post_always;
 	w->post_lent = object;
 	leave_for_next(w, &w->dead_sp, true);
 	__builtin_unreachable();
@@ -540,19 +537,6 @@ static never_inline struct gt *pick_instead(struct worker *w, struct gt *self)
 	return next;
 }
 
-/* A yield that has to do more than change places. */
-static never_inline void yield_slowly(struct worker *w, struct gt *self)
-{
-	if (gt_kind(self) & GT_KIND_MIGRATABLE) {
-		w->tick++;
-		sched_switch(self, POST_SHARE);
-	} else {
-		w->tick = 1; /* time to look around */
-		local_push(&w->local, self);
-		sched_switch(self, POST_NONE);
-	}
-}
-
 /* The usual case: another started thread waits, and nothing is special. */
 static inline struct gt *change_places(struct worker *w, struct gt *self)
 {
@@ -564,14 +548,10 @@ static inline struct gt *change_places(struct worker *w, struct gt *self)
 	return local_pop(&w->local);
 }
 
-int sched_yield_self(struct worker *w)
+static inline int yield_here(struct worker *w, struct gt *self)
 {
-	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed), *next;
+	struct gt *next;
 
-	if (unlikely(--w->tick == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE))) {
-		yield_slowly(w, self);
-		return park_check(self);
-	}
 	if (likely(w->local.head && !w->run_next)) {
 		next = change_places(w, self);
 		if (unlikely(next->stack == STACK_NONE) && sched_prepare(w, next) < 0)
@@ -589,4 +569,29 @@ int sched_yield_self(struct worker *w)
 	sched_jump(w, &self->sp, next, false);
 	sched_arrived(w); /* self does not migrate: it is on the same worker */
 	return park_check(self);
+}
+
+/* A yield that has to do more than change places, or may have to. */
+static never_inline int yield_slowly(struct worker *w, struct gt *self)
+{
+	if ((gt_kind(self) & GT_KIND_MIGRATABLE) && rt.workers_count > 1) {
+		w->tick++;
+		sched_switch(self, POST_SHARE);
+	} else if (w->tick > 0) {
+		return yield_here(w, self);
+	} else {
+		w->tick = 1; /* time to look around */
+		local_push(&w->local, self);
+		sched_switch(self, POST_NONE);
+	}
+	return park_check(self);
+}
+
+int sched_yield_self(struct worker *w)
+{
+	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
+
+	if (unlikely(--w->tick == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE)))
+		return yield_slowly(w, self);
+	return yield_here(w, self);
 }

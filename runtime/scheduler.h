@@ -52,6 +52,8 @@ extern internal void (*sched_lent_ended)(void *object);
 struct gt *sched_inherit(struct worker *w, stack_id stack);
 
 void worker_set_self(struct worker *w);
+/* Takes the FS base of what w runs now; thread-local storage says there that it is w. */
+void worker_take_tls(struct worker *w);
 
 /* Takes everything out of the inbox and the attention list. */
 void sched_collect(struct worker *w);
@@ -60,6 +62,16 @@ void sched_collect(struct worker *w);
  * next one's stack is asked for early, and the descriptor behind it, so that its
  * stack can be asked for in the next round (1,000 threads: 23 -> 18 ns). */
 #define FAR_COUNT 32
+
+/* Does any worker sleep?  Relaxed: a hint, unless a fence came before. */
+static inline bool sched_idle_hint(void)
+{
+	uint64_t idle = 0;
+
+	for (unsigned word = 0; word < (rt.workers_count + 63) / 64; word++)
+		idle |= atomic_load_explicit(&rt.idle[word], memory_order_relaxed);
+	return idle != 0;
+}
 
 static inline void local_push(struct local_queue *q, struct gt *gt)
 {

@@ -12,17 +12,27 @@ static __thread struct worker *this_worker;
 never_inline struct worker *worker_self(void)
 {
 	__asm__ volatile("" ::: "memory"); /* not a pure function to the compiler */
-	return likely(!own_tls) ? this_worker : base_gs();
+	return this_worker;
 }
 
 void worker_set_self(struct worker *w)
 {
 	this_worker = w;
-	if (own_tls) {
-		base_set_gs(w);
-		if (w)
-			w->fs_base = base_fs();
+	if (!own_tls)
+		return;
+	base_set_gs(w);
+	if (w) {
+		w->fs_base = base_fs();
+		w->post = w->post_always = POST_TLS;
 	}
+}
+
+void worker_take_tls(struct worker *w)
+{
+	const struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
+
+	base_set_fs(gt && gt->fs_base ? gt->fs_base : w->fs_base);
+	this_worker = w;
 }
 
 struct gt *gt_self(void)
@@ -30,4 +40,9 @@ struct gt *gt_self(void)
 	struct worker *w = worker_self();
 
 	return w ? atomic_load_explicit(&w->current, memory_order_relaxed) : NULL;
+}
+
+int64_t sched_now(void)
+{
+	return sys.now();
 }

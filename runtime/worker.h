@@ -32,6 +32,8 @@ enum post {
 	POST_SHARE, /* put it on the shared queue (a migratable thread yielded) */
 	POST_STACK, /* give back its stack (it has ended) */
 	POST_LENT,  /* tell the owner of its stack, likewise */
+
+	POST_TLS = 0x80, /* a flag: take the FS base that belongs to the next context */
 };
 
 /* Why a sleeping worker was woken by another. */
@@ -49,6 +51,8 @@ struct worker {
 	stack_id post_stack;
 	void *post_lent; /* for sched_lent_ended() */
 	uint8_t post;
+	uint8_t post_always; /* POST_TLS or nothing: where all contexts share one FS base the
+	                        switch has nothing to do for it */
 	bool in_scheduler;
 	uint16_t id;
 	uint32_t tick; /* switches until the next look around */
