@@ -221,7 +221,11 @@ static bool slots_ready(void)
 
 	if (pool.slots)
 		return true;
-	if (count == 0)
+	/* Under interception a job may wait for what another one holds, a file's lock say:
+	 * none may have to wait for a thread. */
+	if (own_tls)
+		count = OFFLOAD_MOST;
+	else if (count == 0)
 		count = 64;
 	if (count > OFFLOAD_MOST)
 		count = OFFLOAD_MOST;

@@ -82,7 +82,7 @@ static long ring_limit(const struct call *c, int64_t *until)
 			*until = wait_deadline(ns < 0 ? 0 : ns);
 		}
 	}
-	return mask && signal_mask_for_call ? signal_mask_for_call(mask, mask_size) : 0;
+	return mask ? signal_mask_for_call(mask, mask_size) : 0;
 }
 
 static long ring_wait(struct call *c, long submitted, int64_t until)
@@ -179,7 +179,7 @@ long call_io_pgetevents(struct call *c)
 {
 	const struct aio_mask *mask = (const struct aio_mask *)c->arg[5];
 
-	if (mask && mask->mask && signal_mask_for_call) {
+	if (mask && mask->mask) {
 		long r = signal_mask_for_call(mask->mask, mask->size);
 		if (r < 0)
 			return r;

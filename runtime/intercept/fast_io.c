@@ -130,13 +130,18 @@ long fast_recvmsg(struct call *c)
 	    !turn_lasts())
 		return more(c, 0);
 	long r = call_raw(SYS_recvmsg, fd, c->arg[1], flags | MSG_DONTWAIT, 0, 0, 0);
-	if (flags & NO_WAIT_FLAGS)
+	if (flags & NO_WAIT_FLAGS) {
+		if (r >= 0)
+			wait_note_received((const struct msghdr *)c->arg[1]);
 		return r;
+	}
 	if (r == -EAGAIN) {
 		fd_hint_change(fd, 0, FD_DRAINED);
 		return would_block(c, fd, hint);
 	}
 	/* The kernel has read it: it is there. */
+	if (r >= 0)
+		wait_note_received((const struct msghdr *)c->arg[1]);
 	if (r > 0)
 		note_drained(fd, hint, r, total_of((const struct msghdr *)c->arg[1]), flags);
 	return r;

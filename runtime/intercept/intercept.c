@@ -13,6 +13,7 @@
 #include "intercept/signal.h"
 #include "intercept/tally.h"
 #include "intercept/thread.h"
+#include "intercept/wait.h"
 #include "intercept/thread_exit.h"
 #include "options.h"
 #include "runtime.h"
@@ -98,6 +99,7 @@ static int start_workers(void)
 	thread_exit_init();
 	credentials_start();
 	signals_start();
+	wait_look_at_inherited();
 	preempt_start();
 	own_tls = true;
 	worker_start_hook = arm_others;

@@ -83,7 +83,7 @@ long call_ppoll(struct call *c)
 
 	if (until < 0)
 		return until;
-	if (c->arg[3] && signal_mask_for_call) {
+	if (c->arg[3]) {
 		long r = signal_mask_for_call((void *)c->arg[3], (size_t)c->arg[4]);
 		if (r < 0)
 			return r;
@@ -150,7 +150,7 @@ long call_epoll_wait(struct call *c)
 
 static long with_mask(struct call *c, int64_t until)
 {
-	if (c->arg[4] && signal_mask_for_call) {
+	if (c->arg[4]) {
 		long r = signal_mask_for_call((void *)c->arg[4], (size_t)c->arg[5]);
 		if (r < 0)
 			return r;

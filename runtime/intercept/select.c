@@ -177,7 +177,7 @@ long call_pselect6(struct call *c)
 			return ns;
 		until = wait_deadline(ns);
 	}
-	if (mask && mask->mask && signal_mask_for_call) {
+	if (mask && mask->mask) {
 		long r = signal_mask_for_call(mask->mask, mask->size);
 		if (r < 0)
 			return r;

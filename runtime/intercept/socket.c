@@ -26,7 +26,7 @@ static long found(struct call *c)
 
 static void raise_pipe(struct gt *self, long r, int flags)
 {
-	if (unlikely(r == -EPIPE) && !(flags & MSG_NOSIGNAL) && signal_raise)
+	if (unlikely(r == -EPIPE) && !(flags & MSG_NOSIGNAL))
 		signal_raise(self, SIGPIPE, SI_USER);
 }
 
@@ -78,7 +78,10 @@ long call_recvmsg(struct call *c)
 		io_went_on(&io);
 		return CALL_PASS;
 	}
-	return wait_end(&io, io_receive_message(&r));
+	n = io_receive_message(&r);
+	if (n >= 0)
+		wait_note_received(r.msg);
+	return wait_end(&io, n);
 }
 
 /* ---- sending ---------------------------------------------------------------------- */
@@ -192,6 +195,8 @@ long call_recvmmsg(struct call *c)
 	if (count == 0 || (c->arg[3] & NO_WAIT_FLAGS))
 		return CALL_PASS;
 	r = receive_many(&io, messages, count, (int)c->arg[3], until);
+	for (long i = 0; i < r; i++)
+		wait_note_received(&messages[i].msg_hdr);
 	if (r > 0) {
 		io_learn_socket(io.fd);
 		if (limit)

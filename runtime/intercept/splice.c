@@ -86,7 +86,7 @@ static long between_pipes(struct call *c, int in, int out, unsigned index)
 		r = wait_pipes(c, in, out);
 	} while (r == 0);
 	c->arg[index] &= ~(long)SPLICE_F_NONBLOCK;
-	if (r == -EPIPE && signal_raise)
+	if (r == -EPIPE)
 		signal_raise(gt_self(), SIGPIPE, SI_USER);
 	return restart(r);
 }
@@ -135,7 +135,7 @@ long call_splice(struct call *c)
 		r = wait_one(c, out, POLLOUT);
 	if (r == 0)
 		r = blocking_call(c);
-	if (r == -EPIPE && signal_raise)
+	if (r == -EPIPE)
 		signal_raise(gt_self(), SIGPIPE, SI_USER);
 	return restart(r);
 }
@@ -217,7 +217,7 @@ static long send_to_socket(struct call *c, off_t *offset)
 		*offset = f.offset;
 	else
 		sys3(SYS_lseek, f.in, f.offset, SEEK_SET);
-	if (r == -EPIPE && signal_raise)
+	if (r == -EPIPE)
 		signal_raise(f.out.self, SIGPIPE, SI_USER);
 	return wait_end(&f.out, r);
 }
@@ -237,7 +237,7 @@ long call_sendfile(struct call *c)
 	long r = wait_one(c, out, POLLOUT);
 	if (r == 0)
 		r = blocking_call(c);
-	if (r == -EPIPE && signal_raise)
+	if (r == -EPIPE)
 		signal_raise(gt_self(), SIGPIPE, SI_USER);
 	return restart(r);
 }

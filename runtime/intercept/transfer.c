@@ -17,7 +17,7 @@ static void raise_for(struct gt *self, long r)
 {
 	struct rlimit limit;
 
-	if (likely(r != -EPIPE && r != -EFBIG) || !signal_raise)
+	if (likely(r != -EPIPE && r != -EFBIG))
 		return;
 	if (r == -EPIPE)
 		signal_raise(self, SIGPIPE, SI_USER);

@@ -16,10 +16,11 @@
 #define INTERCEPT_WAIT_H
 
 #include "intercept/call.h"
-#include "intercept/signal_api.h"
+#include "intercept/signal.h"
 #include "io_wait.h"
 #include "worker.h"
 
+#include <sys/socket.h>
 #include <time.h>
 
 static inline void *call_pc(const struct call *c)
@@ -53,6 +54,20 @@ long wait_for_time(const struct call *c, int64_t deadline_ns);
 extern internal _Atomic bool wait_limits_used;
 /* Some may linger (SO_LINGER). */
 extern internal _Atomic bool wait_lingers_used;
+/* Looks at the descriptors that the process was started with.  Once. */
+void wait_look_at_inherited(void);
+
+/* Descriptors came along with a message: nobody knows what was set for them. */
+static inline void wait_note_received(const struct msghdr *msg)
+{
+	const struct cmsghdr *head = (const struct cmsghdr *)msg->msg_control;
+
+	if (unlikely(msg->msg_controllen >= sizeof(*head) && head->cmsg_level == SOL_SOCKET &&
+	             head->cmsg_type == SCM_RIGHTS)) {
+		atomic_store_explicit(&wait_limits_used, true, memory_order_relaxed);
+		atomic_store_explicit(&wait_lingers_used, true, memory_order_relaxed);
+	}
+}
 
 /* A wait has come back with IO_INTERRUPTED: is there a signal that the thread will act
  * on?  If not it goes on waiting. */
