@@ -11,6 +11,7 @@
 #include "greenps.h"
 
 #include <elfutils/libdwfl.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -91,12 +92,30 @@ static int tell_target(Dwfl_Module *module, void **userdata, const char *name, D
 	return DWARF_CB_OK;
 }
 
+/* The auxiliary vector, where libdw looks for the vdso, can be read by the process's user
+ * alone; the mappings by all who may trace it. */
+static int report_process(struct symbols *y, pid_t pid)
+{
+	int error = dwfl_linux_proc_report(y->dwfl, pid);
+	char path[64];
+
+	if (error != EACCES)
+		return error;
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	FILE *maps = fopen(path, "re");
+	if (!maps)
+		return errno;
+	error = dwfl_linux_proc_maps_report(y->dwfl, maps);
+	fclose(maps);
+	return error;
+}
+
 static int report_modules(struct symbols *y)
 {
 	struct target *t = y->s->t;
 
 	if (!t->core)
-		return dwfl_linux_proc_report(y->dwfl, t->pid);
+		return report_process(y, t->pid);
 	elf_version(EV_CURRENT);
 	y->core = elf_begin(core_fd(t->core), ELF_C_READ_MMAP, NULL);
 	return y->core && dwfl_core_file_report(y->dwfl, y->core, t->executable) >= 0 ? 0 : -1;

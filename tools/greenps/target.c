@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,11 +74,12 @@ static int not_allowed(const struct target *t)
 		               (int)t->pid);
 	if (stat(path, &st) == 0 && geteuid() != 0 && st.st_uid == geteuid() && scope != '0')
 		return problem("process %d: not allowed: kernel.yama.ptrace_scope is %c; run it "
-		               "as root (sudo %s ...)",
+		               "as root (sudo %s ...) or with CAP_SYS_PTRACE, or let the program "
+		               "call prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)",
 		               (int)t->pid, scope, tool_name);
 	if (stat(path, &st) == 0 && geteuid() != 0)
 		return problem("process %d: not allowed: it belongs to user %u or has more rights "
-		               "than you; run it as root (sudo %s ...)",
+		               "than you; run it as root (sudo %s ...) or with CAP_SYS_PTRACE",
 		               (int)t->pid, (unsigned)st.st_uid, tool_name);
 	return problem("process %d: not allowed, although you are root: this container lacks "
 	               "CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE), or a security module "
@@ -131,6 +133,14 @@ static int read_mappings(struct target *t)
 	return error;
 }
 
+static ssize_t read_by_pid(const struct target *t, uint64_t address, void *buf, size_t size)
+{
+	struct iovec to = { .iov_base = buf, .iov_len = size };
+	struct iovec from = { .iov_base = (void *)(uintptr_t)address, .iov_len = size };
+
+	return process_vm_readv(t->pid, &to, 1, &from, 1, 0);
+}
+
 int target_open_pid(struct target *t, pid_t pid)
 {
 	char path[64];
@@ -149,7 +159,12 @@ int target_open_pid(struct target *t, pid_t pid)
 			(int)pid);
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
 	t->memory = open(path, O_RDONLY | O_CLOEXEC);
-	return t->memory < 0 ? open_problem(t, errno) : EXIT_OK;
+	if (t->memory >= 0)
+		return EXIT_OK;
+	/* The file belongs to its user, whatever other rights there are. */
+	error = errno;
+	t->by_pid = read_by_pid(t, t->mappings[0].start, path, 1) == 1;
+	return t->by_pid ? EXIT_OK : open_problem(t, error);
 }
 
 void target_close(struct target *t)
@@ -171,10 +186,11 @@ bool target_read(struct target *t, uint64_t address, void *buf, size_t size)
 	if (t->core)
 		return core_read(t, address, buf, size);
 	while (done < size && !t->gone) {
-		ssize_t n =
-			pread(t->memory, (char *)buf + done, size - done, (off_t)(address + done));
+		char *to = (char *)buf + done;
+		ssize_t n = t->by_pid ? read_by_pid(t, address + done, to, size - done)
+		                      : pread(t->memory, to, size - done, (off_t)(address + done));
 		if (n <= 0) {
-			t->gone = n == 0; /* its memory is */
+			t->gone = n == 0 || (t->by_pid && errno == ESRCH); /* its memory is */
 			return false;
 		}
 		done += (size_t)n;

@@ -29,6 +29,7 @@ struct target {
 	size_t mappings_count;
 	struct core *core; /* NULL: a live process */
 	int memory;        /* its /proc/PID/mem */
+	bool by_pid;       /* it is not ours to open: read by process_vm_readv() */
 	bool gone;         /* it ended while it was being read */
 };
 

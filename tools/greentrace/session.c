@@ -9,6 +9,7 @@
 
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,6 +30,16 @@ static bool same_file(const char *a, const char *b)
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* Not access(2), which asks what the user could do without the program's capabilities. */
+static bool readable(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 /* Never by its path alone: what lies there now may be a newer file, whose probes would
  * never be hit. */
 static bool find_file(struct session *s)
@@ -41,7 +52,7 @@ static bool find_file(struct session *s)
 	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)s->pid);
 	snprintf(mapped, sizeof(mapped), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)s->pid,
 	         m->start, m->end);
-	if (access(mapped, R_OK) == 0) {
+	if (readable(mapped)) {
 		snprintf(s->file, sizeof(s->file), "%s", same_file(exe, mapped) ? exe : mapped);
 		return true;
 	}
@@ -49,7 +60,7 @@ static bool find_file(struct session *s)
 	snprintf(s->file, sizeof(s->file), "/proc/%d/root%s", (int)s->pid, m->path);
 	if (same_file(exe, s->file))
 		snprintf(s->file, sizeof(s->file), "%s", exe);
-	return !strstr(m->path, " (deleted)") && access(s->file, R_OK) == 0;
+	return !strstr(m->path, " (deleted)") && readable(s->file);
 }
 
 static void compare_namespaces(struct session *s)
