@@ -27,10 +27,12 @@ declare -A commands=(
 	[backoff]='greentrace -c --blocked 10 -- ./server'
 	[hog]='greentrace -c --hog 50 -- ./server'
 	[starved]='greentrace -c -s queued --hog 10 -- ./server'
+	[punt]='greentrace -c --io -- ./server'
+	[grown]='greentrace -c --faults -- ./server'
 	[upgrade]='greentrace sites --check switches.lock -- ./server'
 )
 declare -A flags=([rows]="-I$(pg_config --includedir 2>/dev/null) -lpq" [tls]='-lssl -lcrypto')
-problems=(rows tls sort convoy backoff hog starved upgrade)
+problems=(rows tls sort convoy backoff hog starved punt grown upgrade)
 
 if ! [ -x "$greentrace" ]; then
 	skip greentrace 'not built, for lack of libbpf-dev, libdw-dev, bpftool or clang'
@@ -96,6 +98,8 @@ needs_rows() {
 	fi
 	return 1
 }
+
+needs_punt() { engine_there io_uring || { echo 'the kernel refuses io_uring'; return 1; }; }
 
 prepare_rows() { start_database; }
 
@@ -178,6 +182,13 @@ found() {
 		read -r _ _ mean _ _ _ queued _ < <(grep -E " yield +send_part $at" "$temp/out")
 		[ "$(nanoseconds "${mean:-0ns}")" -gt 20000000 ] && [ "$mean" = "$queued" ] &&
 			grep -qF "($(marked starved culprit))" "$temp/out" ;;
+	# As often as it was asked for.
+	punt) grep -qE "^ +200 +200 .* FSYNC +journal_append $at" "$temp/out" ;;
+	# Ten pages of each stack.
+	grown)
+		sed -n '/^Pages of stacks/,$p' "$temp/out" >"$temp/pages"
+		grep -qE "^      form_read $at" "$temp/pages" &&
+			grep -qE '^ +[0-9]+ +(39|4[0-9])\.[0-9]K$' "$temp/pages" ;;
 	upgrade) grep -qE '^new: io in session_refresh of libsession' "$temp/out" ;;
 	esac
 }
