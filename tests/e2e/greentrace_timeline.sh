@@ -63,6 +63,21 @@ test_hostile_names() {
 	equal 'control characters' 0 "$(LC_ALL=C tr -d '\n\t -~' <"$temp/slices" | wc -c)"
 }
 
+# The page draws what it should, whatever names there are in it.
+test_flame_in_browser() {
+	local browser box='<div style="[^"]*">'
+	browser=$(command -v chromium || command -v google-chrome) ||
+		{ echo 'neither chromium nor google-chrome is installed'; return 77; }
+	trace 0 -c --flame "$temp/flame.html" -- "$temp/traced" hostile || return 1
+	timeout -s KILL 100 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
+		--user-data-dir="$temp/profile" --dump-dom "file://$temp/flame.html" \
+		>"$temp/dom" 2>"$temp/err" || { tail -n 3 "$temp/err"; return 1; }
+	has 'the title' '<h3 id="title">Time green threads were away, by call path: .* in all</h3>' \
+		"$temp/dom" || return 1
+	has 'a box' "${box}all</div>.*${box}hostile</div>" "$temp/dom" || return 1
+	has 'the name as text' "${box}evil\\\\x1b\\[31m(&lt;|_)/script(&gt;|>)</div>" "$temp/dom"
+}
+
 # sleeper -> relay_one -> relay_two -> sink
 test_chain() {
 	trace 0 -c -w -- "$temp/traced" chain || return 1
@@ -87,7 +102,7 @@ if ! "$greentrace" check >"$temp/check" 2>&1; then
 	summary
 	exit 77
 fi
-for name in timeline what_did_not_switch recorded under_load hostile_names chain; do
+for name in timeline what_did_not_switch recorded under_load hostile_names chain flame_in_browser; do
 	check $name test_$name
 done
 summary

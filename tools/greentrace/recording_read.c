@@ -22,7 +22,8 @@ struct reader {
 	FILE *file;
 	const char *name;
 	uint64_t at; /* bytes read */
-	char *part;  /* RECORDING_PART_MAX bytes */
+	char *part;  /* part_room bytes */
+	size_t part_room;
 	struct frame *symbols;
 	size_t symbols_count;
 	struct path **paths;
@@ -273,6 +274,19 @@ static bool get(struct reader *r, void *to, size_t size)
 	return true;
 }
 
+/* The next size bytes into r->part. */
+static bool get_part(struct reader *r, size_t size)
+{
+	if (size > r->part_room) {
+		char *more = realloc(r->part, size);
+		if (!more)
+			return false;
+		r->part = more;
+		r->part_room = size;
+	}
+	return get(r, r->part, size);
+}
+
 static int bad(const struct reader *r, const char *what)
 {
 	char shown[300];
@@ -305,7 +319,7 @@ static int read_head(struct reader *r)
 	}
 	if (head.head_size < sizeof(head) || head.head_size > RECORDING_PART_MAX)
 		return damaged(r);
-	return get(r, r->part, head.head_size - sizeof(head)) ? EXIT_OK : damaged(r);
+	return get_part(r, head.head_size - sizeof(head)) ? EXIT_OK : damaged(r);
 }
 
 static int read_parts(struct reader *r)
@@ -320,7 +334,7 @@ static int read_parts(struct reader *r)
 			r->at = at;
 			return damaged(r);
 		}
-		if (!get(r, r->part, part.size))
+		if (!get_part(r, part.size))
 			break;
 		if (!take_part(r, part.kind, part.size)) {
 			r->at = at;
@@ -351,9 +365,7 @@ int recording_read(struct trace *t, FILE *file, const char *name)
 	t->session.target.memory = -1;
 	t->session.pidfd = -1;
 	t->names = names_open(NULL, NULL);
-	if (r)
-		r->part = malloc(RECORDING_PART_MAX);
-	if (!r || !r->part || !t->names) {
+	if (!r || !t->names) {
 		complain("no memory");
 		goto free_reader;
 	}
