@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Descriptors, the rarer ways: what is closed or replaced while somebody waits, limits of
- * time on calls that have none of their own, pipes to pipes.
+ * time on calls that have none of their own.
  */
 #include "conform.h"
 
@@ -407,64 +407,7 @@ CHECK(terminal_read_by_two)
 	return true;
 }
 
-/* ---- pipes to pipes, files to sockets -------------------------------------------------- */
-
-CHECK(tee_waits)
-{
-	char bytes[16];
-	int a[2], b[2];
-
-	EXPECT(pipe(a) == 0 && pipe(b) == 0);
-	pthread_t t = started(writes_later, &a[1]);
-	EXPECT(tee(a[0], b[1], 16, 0) == 5);
-	EXPECT(read(a[0], bytes, 16) == 5 && read(b[0], bytes, 16) == 5);
-	EXPECT(tee(a[0], b[1], 16, SPLICE_F_NONBLOCK) == -1 && errno == EAGAIN);
-	joined(t);
-	for (int i = 0; i < 2; i++) {
-		close(a[i]);
-		close(b[i]);
-	}
-	return true;
-}
-
-CHECK(splice_from_a_socket)
-{
-	char bytes[16];
-	int p[2];
-
-	EXPECT(open_pair(SOCK_STREAM) && pipe(p) == 0);
-	pthread_t t = started(writes_later, &pair[1]);
-	EXPECT(splice(pair[0], NULL, p[1], NULL, 16, 0) == 5);
-	EXPECT(splice(p[0], NULL, pair[0], NULL, 5, 0) == 5);
-	EXPECT(read(pair[1], bytes, 16) == 5);
-	joined(t);
-	close(p[0]);
-	close(p[1]);
-	close_pair();
-	return true;
-}
-
-CHECK(vmsplice_waits_for_room)
-{
-	static char bytes[1 << 20];
-	struct iovec iov = { bytes, sizeof(bytes) };
-	int p[2];
-
-	EXPECT(pipe(p) == 0);
-	pthread_t t = started(drains, &p[0]);
-	size_t all = 0;
-	while (all < sizeof(bytes)) {
-		ssize_t n = vmsplice(p[1], &iov, 1, 0);
-		EXPECT(n > 0);
-		all += (size_t)n;
-		iov.iov_base = bytes + all;
-		iov.iov_len = sizeof(bytes) - all;
-	}
-	close(p[1]);
-	EXPECT(joined(t) == (void *)all);
-	close(p[0]);
-	return true;
-}
+/* ---- files and sockets -------------------------------------------------- */
 
 CHECK(sendfile_of_much)
 {
