@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Libraries of Debian with their blocking calls, in many threads at once, natively and
+# under greenrun: every answer checked, the time of 100 threads compared with that of one.
+#
+#   scripts/greenrun-libraries.sh [NAME ...]
+#
+# NAME: curl, hiredis, mariadb, sqlite, popen, system.  BUILD names the build directory.
+# Servers listen on the loopback interface or in a temporary folder.  Needs the headers of
+# libcurl, hiredis, libpq, libmariadb and sqlite3, and redis-server and mariadb-server;
+# without them it is skipped, by name.
+# shellcheck disable=SC2317 # functions are called by name
+set -u
+cd "$(dirname "$0")/.." || exit 2
+build=$PWD/${BUILD:-build/release}
+temp=$(mktemp -d)
+threads=100 rounds=3 bad=0 servers=()
+
+clean_up() {
+	[ ${#servers[@]} -eq 0 ] || kill -9 "${servers[@]}" 2>/dev/null
+	wait 2>/dev/null
+	rm -rf "$temp"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+packages='libcurl hiredis libpq libmariadb sqlite3'
+# shellcheck disable=SC2086 # words
+if ! pkg-config --exists $packages 2>/dev/null; then
+	echo "SKIP: everything: not all of $packages is installed"
+	exit 77
+fi
+# shellcheck disable=SC2046,SC2086 # flags
+"${CC:-cc}" -O1 -g -o "$temp/libraries" scripts/libraries/libraries.c \
+	$(pkg-config --cflags --libs $packages) -pthread || exit 1
+
+# appears COMMAND...: within ten seconds it succeeds.
+appears() {
+	local i
+	for ((i = 0; i < 100; i++)); do
+		"$@" >/dev/null 2>&1 && return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# Each sets address, and starts what the library talks to.
+start_curl() {
+	head -c 2000 /dev/zero >"$temp/file"
+	"$build/examples/threaded_httpd" --listen 127.0.0.1:0 --root "$temp" >"$temp/http" 2>&1 &
+	servers+=($!)
+	appears grep -q listening "$temp/http" || return 1
+	address=http://127.0.0.1:$(sed -n 's/^listening on .*:\([0-9]*\).*/\1/p' "$temp/http")/file
+}
+start_hiredis() {
+	command -v redis-server >/dev/null || return 77
+	redis-server --port 0 --unixsocket "$temp/redis" --save '' --dir "$temp" >"$temp/redis.log" 2>&1 &
+	servers+=($!)
+	address=$temp/redis
+	appears test -S "$address"
+}
+start_mariadb() {
+	command -v mariadb-install-db >/dev/null || return 77
+	mkdir "$temp/db"
+	mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$temp/db" \
+		--auth-root-authentication-method=normal >"$temp/install" 2>&1 || return 1
+	"$(command -v mariadbd || echo /usr/sbin/mariadbd)" --no-defaults --user="$(id -un)" \
+		--datadir="$temp/db" --socket="$temp/my" --skip-networking --max-connections=300 \
+		--pid-file="$temp/my.pid" >"$temp/my.log" 2>&1 &
+	servers+=($!)
+	address=$temp/my
+	appears mysqladmin --no-defaults -uroot --socket="$address" ping
+}
+start_sqlite() { address=none; }
+# Each call is two processes: so many at once would measure the machine.
+start_popen() { address=none threads=20; }
+start_system() { address=none threads=20; }
+
+# seconds_of NAME THREADS PREFIX...: prints them; fails when an answer was wrong.
+seconds_of() {
+	timeout -s KILL 120 "${@:3}" "$temp/libraries" "$1" "$2" $rounds "$address" 2>"$temp/complaints"
+}
+
+one() {
+	local name=$1 native_one native_all green_one green_all status
+	local green=("$build/greenrun" --workers 2 --)
+	threads=100
+	"start_$name"
+	status=$?
+	if [ $status -eq 77 ]; then
+		echo "SKIP: $name: its server is not installed"
+		return
+	fi
+	if [ $status -eq 0 ] && native_one=$(seconds_of "$name" 1) &&
+		native_all=$(seconds_of "$name" "$threads") && green_one=$(seconds_of "$name" 1 "${green[@]}") &&
+		green_all=$(seconds_of "$name" "$threads" "${green[@]}"); then
+		echo "$name $threads $native_one $native_all $green_one $green_all" | awk '{ printf \
+			"ok %-8s %3d threads  native %.3f s (one: %.3f)  green %.3f s (one: %.3f, %.2f times)\n",
+			$1, $2, $4, $3, $6, $5, $6 / $5 }'
+	else
+		echo "not ok $name: $(tail -n 2 "$temp/complaints" 2>/dev/null)"
+		bad=1
+	fi
+}
+
+names=("$@")
+[ ${#names[@]} -gt 0 ] || names=(curl hiredis mariadb sqlite popen system)
+for name in "${names[@]}"; do
+	one "$name"
+done
+exit $bad

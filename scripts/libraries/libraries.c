@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Libraries with their blocking calls, from so many POSIX threads at once; for
+ * scripts/greenrun-libraries.sh, which runs it natively and under greenrun.
+ *
+ *	libraries NAME THREADS ROUNDS ADDRESS
+ *
+ * Each thread makes one connection (or what the library has instead) and then ROUNDS
+ * calls, of which most take 20 ms elsewhere; every answer is checked.  Prints the seconds
+ * that this took.
+ */
+#include <curl/curl.h>
+#include <hiredis/hiredis.h>
+#include <libpq-fe.h>
+#include <mysql.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *address;
+static int rounds;
+
+/* ---- libcurl: a file of 2,000 bytes ----------------------------------------- */
+
+static size_t counts(char *data, size_t size, size_t count, void *sum)
+{
+	(void)data;
+	*(size_t *)sum += size * count;
+	return size * count;
+}
+
+static bool use_curl(int number)
+{
+	CURL *curl = curl_easy_init();
+	bool good = curl != NULL;
+	size_t sum = 0;
+
+	(void)number;
+	curl_easy_setopt(curl, CURLOPT_URL, address);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, counts);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &sum);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	for (int i = 0; good && i < rounds; i++)
+		good = curl_easy_perform(curl) == CURLE_OK;
+	curl_easy_cleanup(curl);
+	return good && sum == (size_t)rounds * 2000;
+}
+
+/* ---- hiredis: waits 20 ms for a list that stays empty, then a value ---------- */
+
+static bool redis_says(redisContext *redis, const char *command, const char *expected)
+{
+	redisReply *reply = redisCommand(redis, command);
+	bool good = reply && (expected ? reply->type == REDIS_REPLY_STRING &&
+	                                         strcmp(reply->str, expected) == 0
+	                               : reply->type != REDIS_REPLY_ERROR);
+
+	if (reply)
+		freeReplyObject(reply);
+	return good;
+}
+
+static bool use_hiredis(int number)
+{
+	redisContext *redis = redisConnectUnix(address);
+	char set[64], get[64], value[32];
+	bool good = redis && !redis->err;
+
+	snprintf(value, sizeof(value), "value-%d", number);
+	snprintf(set, sizeof(set), "SET key-%d %s", number, value);
+	snprintf(get, sizeof(get), "GET key-%d", number);
+	for (int i = 0; good && i < rounds; i++)
+		good = redis_says(redis, set, NULL) && redis_says(redis, "BLPOP nothing 0.02", NULL) &&
+		       redis_says(redis, get, value);
+	if (redis)
+		redisFree(redis);
+	return good;
+}
+
+/* ---- libpq and libmariadb: sleep, and what was asked for --------------------- */
+
+static bool use_libpq(int number)
+{
+	PGconn *c = PQconnectdb(address);
+	bool good = PQstatus(c) == CONNECTION_OK;
+	char query[96], expected[16];
+
+	snprintf(query, sizeof(query), "select %d from pg_sleep(0.02)", number);
+	snprintf(expected, sizeof(expected), "%d", number);
+	if (!good)
+		fputs(PQerrorMessage(c), stderr);
+	for (int i = 0; good && i < rounds; i++) {
+		PGresult *r = PQexec(c, query);
+		good = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 &&
+		       strcmp(PQgetvalue(r, 0, 0), expected) == 0;
+		PQclear(r);
+	}
+	PQfinish(c);
+	return good;
+}
+
+static bool use_mariadb(int number)
+{
+	MYSQL *c = mysql_init(NULL);
+	bool good = mysql_real_connect(c, NULL, "root", NULL, NULL, 0, address, 0) != NULL;
+	char query[96], expected[16];
+
+	snprintf(query, sizeof(query), "select %d, sleep(0.02)", number);
+	snprintf(expected, sizeof(expected), "%d", number);
+	for (int i = 0; good && i < rounds; i++) {
+		MYSQL_RES *r = mysql_query(c, query) ? NULL : mysql_store_result(c);
+		MYSQL_ROW row = r ? mysql_fetch_row(r) : NULL;
+		good = row && strcmp(row[0], expected) == 0;
+		mysql_free_result(r);
+	}
+	mysql_close(c);
+	mysql_thread_end();
+	return good;
+}
+
+/* ---- sqlite3: rows of its own in a table in memory --------------------------- */
+
+static int takes_sum(void *sum, int columns, char **values, char **names)
+{
+	(void)names;
+	*(long *)sum = columns == 1 && values[0] ? atol(values[0]) : -1;
+	return 0;
+}
+
+static bool use_sqlite(int number)
+{
+	sqlite3 *db = NULL;
+	bool good = sqlite3_open(":memory:", &db) == SQLITE_OK &&
+	            sqlite3_exec(db, "create table t (n integer)", NULL, NULL, NULL) == SQLITE_OK;
+	char insert[64];
+	long sum = 0;
+
+	snprintf(insert, sizeof(insert), "insert into t values (%d)", number);
+	for (int i = 0; good && i < rounds; i++) {
+		good = sqlite3_exec(db, insert, NULL, NULL, NULL) == SQLITE_OK;
+		sqlite3_sleep(20);
+	}
+	good = good && sqlite3_exec(db, "select sum(n) from t", takes_sum, &sum, NULL) == SQLITE_OK;
+	sqlite3_close(db);
+	return good && sum == (long)number * rounds;
+}
+
+/* ---- libc: another program's output, and its end ------------------------------ */
+
+static bool use_popen(int number)
+{
+	char command[64], line[32] = "", expected[32];
+	bool good = true;
+
+	snprintf(command, sizeof(command), "sleep 0.02; echo %d", number);
+	snprintf(expected, sizeof(expected), "%d\n", number);
+	for (int i = 0; good && i < rounds; i++) {
+		FILE *f = popen(command, "r");
+		good = f && fgets(line, sizeof(line), f) && strcmp(line, expected) == 0;
+		good = f && pclose(f) == 0 && good;
+	}
+	return good;
+}
+
+static bool use_system(int number)
+{
+	(void)number;
+	for (int i = 0; i < rounds; i++)
+		if (system("sleep 0.02; exit 3") >> 8 != 3)
+			return false;
+	return true;
+}
+
+/* ---- all of them --------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	bool (*use)(int number);
+} all[] = {
+	{ "curl", use_curl },       { "hiredis", use_hiredis }, { "libpq", use_libpq },
+	{ "mariadb", use_mariadb }, { "sqlite", use_sqlite },   { "popen", use_popen },
+	{ "system", use_system },
+};
+
+static bool (*use)(int number);
+
+static void *run(void *number)
+{
+	return use((int)(intptr_t)number) ? NULL : number;
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv)
+{
+	int threads = argc > 2 ? atoi(argv[2]) : 0, bad = 0;
+	pthread_t *handles = calloc((size_t)threads + 1, sizeof(*handles));
+	double start;
+
+	rounds = argc > 3 ? atoi(argv[3]) : 1;
+	address = argc > 4 ? argv[4] : "";
+	for (size_t i = 0; argc > 1 && i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(all[i].name, argv[1]) == 0)
+			use = all[i].use;
+	if (!use || threads < 1 || !handles)
+		return fputs("usage: libraries NAME THREADS ROUNDS [ADDRESS]\n", stderr), 2;
+	curl_global_init(CURL_GLOBAL_ALL);
+	mysql_library_init(0, NULL, NULL);
+	start = now();
+	for (int i = 1; i <= threads; i++)
+		if (pthread_create(&handles[i], NULL, run, (void *)(intptr_t)i))
+			return perror("pthread_create"), 1;
+	for (int i = 1; i <= threads; i++) {
+		void *result;
+		pthread_join(handles[i], &result);
+		bad += result != NULL;
+	}
+	printf("%.4f\n", now() - start);
+	if (bad)
+		fprintf(stderr, "%d of %d threads with a wrong answer\n", bad, threads);
+	return bad ? 1 : 0;
+}
