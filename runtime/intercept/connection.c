@@ -181,7 +181,8 @@ static bool connects_at_once(int fd, const struct sockaddr *address, socklen_t s
 	if (size < sizeof(sa_family_t) || size > sizeof(struct sockaddr_storage) || !address ||
 	    io_socket_option(fd, SO_TYPE, &type) < 0)
 		return true;
-	return type == SOCK_DGRAM || type == SOCK_RAW;
+	/* AF_UNSPEC ends a connection. */
+	return type == SOCK_DGRAM || type == SOCK_RAW || address->sa_family == AF_UNSPEC;
 }
 
 long call_connect(struct call *c)

@@ -116,6 +116,10 @@ static long select_until(struct call *c, int64_t until, bool wait)
 		io_went_on(&io);
 		return select_now(c);
 	}
+	/* A bad pointer ends the call here, while it holds nothing. */
+	for (unsigned i = 0; nfds > 0 && i < SETS; i++)
+		if (c->arg[1 + i])
+			(void)*(volatile unsigned long *)c->arg[1 + i];
 	char *buffer = io_buffer_get();
 	if (!buffer)
 		return -ENOMEM;
