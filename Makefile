@@ -104,7 +104,8 @@ lib_src += $(filter-out %/none.c,$(wildcard runtime/intercept/*.[cS]))
 preload_lib := $(B)/libgreenrun.so
 else
 lib_src += runtime/intercept/none.c runtime/intercept/decode.c
-tests_left_out := tests/test_dispatch.c tests/test_patch.c tests/test_site.c
+tests_left_out := tests/test_dispatch.c tests/test_patch.c tests/test_site.c \
+	tests/test_futex.c tests/test_stack_memory.c
 endif
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))
