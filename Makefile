@@ -149,7 +149,9 @@ examples := $(patsubst examples/%/,$(B)/examples/%,$(example_dirs)) \
 	$(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 tests := $(patsubst %.c,$(B)/%,$(filter-out $(tests_left_out),$(wildcard tests/test_*.c))) \
 	$(patsubst tests/stress/%.c,$(B)/tests/stress_%,$(wildcard tests/stress/*.c))
-fuzzers := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+greentrace_fuzzers := $(if $(filter tools/greentrace/,$(tool_dirs)),$(wildcard tests/fuzz/fuzz_greentrace_*.c))
+fuzzers := $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(greentrace_fuzzers) \
+	$(filter-out tests/fuzz/fuzz_greentrace_%,$(wildcard tests/fuzz/fuzz_*.c)))
 # What runs natively and under greenrun; those for which there is a compiler.
 compiles = $(shell echo 'int main() {}' | $(1) -fsyntax-only - 2>/dev/null && echo yes)
 conform := $(if $(preload_lib),$(B)/tests/conform \
@@ -292,8 +294,13 @@ $(foreach s,$(wildcard tests/test_http*.c),$(eval \
 	$(call program,$(s:%.c=$(B)/%),$(s) $(harness_src) $(httpd_src),-lcmocka,$(test_lib))))
 $(foreach s,$(wildcard tests/stress/*.c),$(eval \
 	$(call program,$(s:tests/stress/%.c=$(B)/tests/stress_%),$(s),$(harness) -lcmocka,$(test_lib))))
-$(foreach s,$(wildcard tests/fuzz/fuzz_*.c),$(eval \
+$(foreach s,$(filter-out tests/fuzz/fuzz_greentrace_%,$(wildcard tests/fuzz/fuzz_*.c)),$(eval \
 	$(call program,$(s:tests/fuzz/%.c=$(B)/tests/%),$(s) $(httpd_src),-fsanitize=fuzzer,$(test_lib))))
+# Those named for greentrace have all of it but main(), and no need of the library.
+$(call object,$(greentrace_fuzzers)): object_flags = -iquote bpf -iquote tools/greenps -iquote tools/greentrace
+$(foreach s,$(greentrace_fuzzers),$(eval \
+	$(call program,$(s:tests/fuzz/%.c=$(B)/tests/%),$(s) $(filter-out %/main.c,$(wildcard tools/greentrace/*.c)) \
+	$(greentrace_also),-fsanitize=fuzzer $(greentrace_libs),$(call object,tools/greenps/escape.c))))
 
 # test_model explores sources of the runtime and mutants of them.  part_PART.c includes
 # the sources; PART.FILE.NAME.sed makes a mutant, in which runtime/FILE.c is changed.  All

@@ -25,8 +25,9 @@ static void release(struct order *o, uint64_t limit)
 {
 	size_t gone = 0;
 
-	if (o->count > 0)
-		qsort(o->all, o->count, sizeof(o->all[0]), earlier);
+	if (o->count == 0)
+		return;
+	qsort(o->all, o->count, sizeof(o->all[0]), earlier);
 	while (gone < o->count && o->all[gone].record.time < limit)
 		o->take(o->arg, &o->all[gone++]);
 	memmove(o->all, o->all + gone, (o->count - gone) * sizeof(o->all[0]));
