@@ -160,7 +160,7 @@ static void look_around(struct worker *w)
 
 static bool has_work(const struct worker *w)
 {
-	return w->run_next || w->local.head || ring_count(&w->shared) ||
+	return w->run_next || w->local.head || w->demoted.head || ring_count(&w->shared) ||
 	       (deque_count(&w->fresh) > 0 && likely(!w->starved.head));
 }
 

@@ -25,8 +25,9 @@
 
 #define TICK_NS GREEN_MS(10)
 #define TICK_IDLE_NS GREEN_MS(100)
-#define TICK_PREEMPT_NS GREEN_MS(5) /* two of them at most until a thread has to yield */
-#define PREEMPT_NS GREEN_MS(4)
+#define TICK_PREEMPT_NS GREEN_MS(4) /* two of them at most until a thread has to yield */
+#define PREEMPT_NS GREEN_MS(3)
+#define HURRY_AGAIN_NS GREEN_US(200)
 #define EXPIRE_MAX 256 /* deadlines of a stuck worker, each tick: each is searched for */
 #define STUCK_EARLY_NS GREEN_MS(10) /* new work goes elsewhere from then on */
 
@@ -36,6 +37,8 @@
 struct seen {
 	uint64_t switches, rounds;
 	int64_t since;
+	uint64_t rounds_before; /* for preemption: the last look around, seen when */
+	int64_t round_at;
 	bool reported;
 };
 
@@ -82,17 +85,44 @@ static void fire_timers_of(struct worker *w, int64_t now)
 		park_expire(gt_at(due.gt), due.seq);
 }
 
-void (*monitor_preempt)(struct worker *w);
 void (*monitor_also)(void);
 
 /* Has w anything that it could do instead?  A look from outside. */
 RACY static bool others_wait(struct worker *w, int64_t now)
 {
-	return stealable(w) || w->run_next || w->local.head ||
+	return stealable(w) || w->run_next || w->local.head || w->demoted.head ||
 	       atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
 	       atomic_load_explicit(&w->attn, memory_order_relaxed) ||
 	       atomic_load_explicit(&w->ops_in_flight, memory_order_relaxed) ||
 	       atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now;
+}
+
+/* The next time that somebody on a worker which only computes has waited for. */
+static int64_t next_hurry(int64_t next)
+{
+	for (unsigned i = 0; monitor_preempt && i < rt.workers_count; i++) {
+		struct worker *w = worker_at(i);
+		int64_t first = atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
+		if (sched_runs_hog(w) && first < next)
+			next = first;
+	}
+	return next;
+}
+
+/* A worker that does not look around leaves those waiting whose time has come, and whose
+ * I/O is done, be it that one thread runs or that a few change places. */
+static void hurry(struct worker *w, struct seen *seen, int64_t now)
+{
+	uint64_t rounds = atomic_load_explicit(&w->rounds, memory_order_relaxed);
+
+	if (rounds != seen->rounds_before) {
+		seen->rounds_before = rounds;
+		seen->round_at = now;
+	} else if ((now - seen->round_at >= PREEMPT_NS && others_wait(w, now)) ||
+	           (sched_runs_hog(w) &&
+	            atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now)) {
+		monitor_preempt(w);
+	}
 }
 
 static void look_at(struct worker *w, struct seen *seen, int64_t now)
@@ -100,6 +130,9 @@ static void look_at(struct worker *w, struct seen *seen, int64_t now)
 	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
 	uint64_t rounds = atomic_load_explicit(&w->rounds, memory_order_relaxed);
 	bool running = atomic_load_explicit(&w->current, memory_order_relaxed) != NULL;
+
+	if (monitor_preempt && running)
+		hurry(w, seen, now);
 
 	if (!running || switches != seen->switches || rounds != seen->rounds || !seen->since) {
 		seen->switches = switches;
@@ -110,8 +143,6 @@ static void look_at(struct worker *w, struct seen *seen, int64_t now)
 			atomic_store_explicit(&w->stuck_since, 0, memory_order_relaxed);
 		return;
 	}
-	if (monitor_preempt && now - seen->since >= PREEMPT_NS && others_wait(w, now))
-		monitor_preempt(w);
 	if (now - seen->since < STUCK_EARLY_NS)
 		return;
 	atomic_store_explicit(&w->stuck_since, seen->since, memory_order_relaxed);
@@ -257,6 +288,13 @@ static void note_peak(void)
 		atomic_store_explicit(&rt.alive_peak, alive, memory_order_relaxed);
 }
 
+static int64_t tick(bool all_asleep)
+{
+	if (all_asleep)
+		return TICK_IDLE_NS;
+	return monitor_preempt ? TICK_PREEMPT_NS : TICK_NS;
+}
+
 static void *monitor_thread(void *unused)
 {
 	(void)unused;
@@ -282,9 +320,9 @@ static void *monitor_thread(void *unused)
 		/* Under interception a signal may end every wait. */
 		if (all_asleep && !own_tls)
 			look_for_deadlock();
-		int64_t next = now + (all_asleep        ? TICK_IDLE_NS
-		                      : monitor_preempt ? TICK_PREEMPT_NS
-		                                        : TICK_NS);
+		int64_t next = next_hurry(now + tick(all_asleep));
+		if (next <= now)
+			next = now + HURRY_AGAIN_NS; /* it has been asked */
 		int64_t sweep = sweep_some(now);
 		sys_futex_wait((const uint32_t *)&monitor.asked, asked,
 		               sweep < next ? sweep : next);

@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #define RUN_NEXT_MAX 16        /* uses of the run-next slot in a row */
+#define HOG_ROUNDS 9           /* odd: each queue's turn comes */
 #define OLDEST_FRESH_ROUNDS 16 /* looks around between two turns of the oldest fresh one */
 
 #if defined(GREEN_TSAN) /* beside the descriptors, which have no room */
@@ -29,6 +30,8 @@ static void *fibers[FIBERS_MAX];
 #endif
 
 void (*sched_lent_ended)(void *object);
+
+void (*monitor_preempt)(struct worker *w);
 
 /* ---- queues --------------------------------------------------------------- */
 
@@ -77,6 +80,8 @@ static void inbox_push(struct worker *target, struct gt *gt)
 	while (!atomic_compare_exchange_weak_explicit(&target->inbox, &head, gt_index(gt),
 	                                              memory_order_seq_cst, memory_order_relaxed));
 	sched_wake_worker(target);
+	if (unlikely(sched_runs_hog(target)))
+		monitor_preempt(target);
 }
 
 /* The owner's own queue for a migratable thread; what does not fit stays here, and what
@@ -284,6 +289,8 @@ static struct gt *pick_usual(struct worker *w)
 		gt = pick_shared(w);
 	if (!gt && likely(!w->starved.head))
 		gt = pick_arrival(w);
+	if (!gt && unlikely(w->demoted.head))
+		gt = local_pop(&w->demoted);
 	if (!gt && likely(!w->starved.head))
 		gt = pick_fresh(w, false);
 	return gt;
@@ -341,7 +348,8 @@ static struct gt *pick_in_turn(struct worker *w)
 	case 0:
 		return pick_shared(w);
 	case 1:
-		return pick_arrival(w);
+		return unlikely(w->demoted.head) && round % 8 == 1 ? local_pop(&w->demoted)
+		                                                   : pick_arrival(w);
 	default:
 		return pick_fresh_fairly(w, round);
 	}
@@ -357,9 +365,17 @@ static struct gt *pick_after_look(struct worker *w)
 	return gt;
 }
 
+/* With preemption each look around ends somebody's time: the turn of those who compute
+ * comes seldom while others, who have waited, can go on. */
+static inline bool waits_for_hogs(const struct worker *w)
+{
+	return monitor_preempt && w->local.head &&
+	       atomic_load_explicit(&w->rounds, memory_order_relaxed) % HOG_ROUNDS != 0;
+}
+
 struct gt *sched_pick(struct worker *w, bool fair)
 {
-	struct gt *gt = fair ? pick_after_look(w) : NULL;
+	struct gt *gt = fair && !waits_for_hogs(w) ? pick_after_look(w) : NULL;
 
 	if (!gt)
 		gt = pick_usual(w);
@@ -389,6 +405,9 @@ void sched_settle(struct worker *w)
 		/* It comes round again without anybody's help, and asks again then. */
 		if (share(w, w->post_gt) && unlikely(sched_idle_hint()))
 			sched_wake_any();
+		break;
+	case POST_DEMOTE:
+		arrive(w, w->post_gt);
 		break;
 	case POST_LENT:
 		sched_lent_ended(w->post_lent);
@@ -535,6 +554,24 @@ static never_inline struct gt *pick_instead(struct worker *w, struct gt *self)
 	if (next->stack == STACK_NONE && sched_prepare(w, next) < 0)
 		return sched_pick(w, false);
 	return next;
+}
+
+void sched_preempted(struct worker *w)
+{
+	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
+
+	w->tick = 1; /* time to look around */
+	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
+	if (gt_kind(self) & GT_KIND_MIGRATABLE) {
+		sched_switch(self, POST_DEMOTE);
+	} else {
+		local_push(&w->demoted, self);
+		sched_switch(self, POST_NONE);
+	}
+	w = worker_self();
+	atomic_store_explicit(&w->hog_since,
+	                      atomic_load_explicit(&w->switches, memory_order_relaxed),
+	                      memory_order_relaxed);
 }
 
 /* The usual case: another started thread waits, and nothing is special. */

@@ -14,6 +14,11 @@ void spawn_boot(void *gt);
  * again. */
 void spawn_overflowed(void *gt);
 
+/* The running thread has had its time, and others wait: as a yield, but that it comes
+ * behind all who have parked meanwhile.  Who sleeps and computes little does not wait for
+ * those who only compute. */
+void sched_preempted(struct worker *w);
+
 /* A thread to run from this worker's own queues, or NULL.  fair: the caller
  * has just looked around, and the queues that usually come last come first. */
 struct gt *sched_pick(struct worker *w, bool fair);
@@ -133,6 +138,13 @@ void worker_leave(struct worker *w);
 extern internal void (*monitor_preempt)(struct worker *w);
 /* And at each of its ticks. */
 extern internal void (*monitor_also)(void);
+/* Does it run one that was preempted before, and has not parked since?  Somebody who has
+ * waited need not wait for that one's time to be over. */
+static inline bool sched_runs_hog(const struct worker *w)
+{
+	return monitor_preempt && atomic_load_explicit(&w->hog_since, memory_order_relaxed) ==
+	                                  atomic_load_explicit(&w->switches, memory_order_relaxed);
+}
 
 /* The watch (monitor.c). */
 int monitor_start(void);

@@ -30,6 +30,7 @@ enum post {
 	POST_NONE,
 	POST_PARK,  /* set SAVED in its park word; ready it if it is DONE */
 	POST_SHARE, /* put it on the shared queue (a migratable thread yielded) */
+	POST_DEMOTE, /* put it behind all that have waited (a migratable one was preempted) */
 	POST_STACK, /* give back its stack (it has ended) */
 	POST_LENT,  /* tell the owner of its stack, likewise */
 
@@ -60,6 +61,7 @@ struct worker {
 	uint32_t run_next_streak;
 	struct local_queue local;
 	struct local_queue starved; /* never-run, and no stack was to be had */
+	struct local_queue demoted; /* preempted, and not migratable */
 
 	cache_aligned _Atomic uint64_t switches;
 	_Atomic int64_t now;     /* clock at the last look around */
@@ -109,6 +111,7 @@ struct worker {
 	_Atomic int64_t stuck_since; /* by the monitor; 0: not stuck */
 	_Atomic uint32_t load;       /* connections placed here (serve) */
 	_Atomic uint8_t preempt;     /* the thread that runs shall yield (interception) */
+	_Atomic uint64_t hog_since;  /* its switches when one that was preempted went on */
 
 	pthread_t thread;
 	int tid;

@@ -38,6 +38,5 @@ void preempt_if_asked(void)
 
 	if (!atomic_exchange_explicit(&w->preempt, 0, memory_order_relaxed))
 		return;
-	w->tick = 1; /* time to look around */
-	sched_yield_self(w);
+	sched_preempted(w);
 }
