@@ -337,7 +337,9 @@ static void put_wait(struct perfetto *p, const struct green *g, const struct tra
 		p->unshown++;
 		return;
 	}
-	put_event(p, parked, TYPE_BEGIN, on, CATEGORY_AWAY, name_of(p, trace_site(r), trace_why(r)),
+	/* A damaged recording may say anything. */
+	unsigned why = trace_why(r) < LAYOUT_NAMES ? trace_why(r) : LAYOUT_NAMES;
+	put_event(p, parked, TYPE_BEGIN, on, CATEGORY_AWAY, name_of(p, trace_site(r), why),
 	          (struct flow){ 0 });
 	if (trace_why(r) != TRACE_YIELD) {
 		uint32_t name = name_of(p, FIXED_QUEUED, NAME_FIXED);
