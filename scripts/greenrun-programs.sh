@@ -96,7 +96,7 @@ stop() {
 	status=$?
 	server=
 	[ "$status" -eq 0 ] || [ "$status" -eq $((128 + $(kill -l "$signal"))) ] || {
-		echo "it ended with status $status" >"$temp/why"
+		echo "it ended with status $status: $(tail -n 4 "$temp/server.log")" >"$temp/why"
 		return 1
 	}
 }
