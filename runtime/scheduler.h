@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The scheduler's own seams between sched.c (switching and queues), steal.c
+ * The scheduler's own seams between sched.c (switching), ready.c (queues), steal.c
  * (taking work from others), loop.c (a worker's life) and spawn.c.
  */
 #ifndef SCHEDULER_H
@@ -41,6 +41,12 @@ static inline void sched_arrived(struct worker *w)
 /* Puts a never-run thread on its way: to the target worker (pinned: nobody
  * else may start it), or anywhere (-1). */
 void sched_start(struct gt *gt, int target, bool pinned);
+
+/* Never-run or migratable: to be run by target, or by a thief if it does not. */
+void sched_arrive(struct worker *target, struct gt *gt);
+/* Puts a migratable one where thieves find it: true, and somebody might have to be woken.
+ * What does not fit stays with its owner, and what has nowhere else to go. */
+bool sched_share(struct worker *w, struct gt *gt);
 
 /* The running thread is about to end: its descriptor may be gone soon. */
 void sched_dying(struct worker *w, const struct gt *gt);

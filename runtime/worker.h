@@ -28,11 +28,11 @@
 /* What the next context does for the one it was switched from. */
 enum post {
 	POST_NONE,
-	POST_PARK,  /* set SAVED in its park word; ready it if it is DONE */
-	POST_SHARE, /* put it on the shared queue (a migratable thread yielded) */
+	POST_PARK,   /* set SAVED in its park word; ready it if it is DONE */
+	POST_SHARE,  /* put it on the shared queue (a migratable thread yielded) */
 	POST_DEMOTE, /* put it behind all that have waited (a migratable one was preempted) */
-	POST_STACK, /* give back its stack (it has ended) */
-	POST_LENT,  /* tell the owner of its stack, likewise */
+	POST_STACK,  /* give back its stack (it has ended) */
+	POST_LENT,   /* tell the owner of its stack, likewise */
 
 	POST_TLS = 0x80, /* a flag: take the FS base that belongs to the next context */
 };
@@ -169,7 +169,7 @@ static inline struct worker *worker_at(unsigned id)
 /* The green thread the caller is, NULL in OS threads and scheduler context. */
 struct gt *gt_self(void);
 
-/* ---- scheduler (sched.c) -------------------------------------------------- */
+/* ---- scheduler (sched.c, ready.c) ------------------------------------------ */
 
 struct spawn {
 	green_fn fn;

@@ -75,7 +75,8 @@ static bool use_hiredis(int number)
 	snprintf(set, sizeof(set), "SET key-%d %s", number, value);
 	snprintf(get, sizeof(get), "GET key-%d", number);
 	for (int i = 0; good && i < rounds; i++)
-		good = redis_says(redis, set, NULL) && redis_says(redis, "BLPOP nothing 0.02", NULL) &&
+		good = redis_says(redis, set, NULL) &&
+		       redis_says(redis, "BLPOP nothing 0.02", NULL) &&
 		       redis_says(redis, get, value);
 	if (redis)
 		redisFree(redis);

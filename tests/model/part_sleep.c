@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * How a worker falls asleep (loop.c) against those who hand it work (sched.c):
+ * How a worker falls asleep (loop.c) against those who hand it work (ready.c):
  * whatever comes, it does not sleep on while there is something to do.
  */
 #include "shim.h"
 
 #include "loop.c"
+#include "ready.c"
 #include "ring.c"
 #include "sched.c"
 #include "steal.c"
@@ -132,7 +133,7 @@ static void arrivals(unsigned number)
 	struct worker *w = &workers[0];
 
 	if (number > 0) {
-		arrive(w, gt_at(number));
+		sched_arrive(w, gt_at(number));
 		return;
 	}
 	while (got < 2) {
@@ -151,8 +152,9 @@ static void shared(unsigned number)
 	struct worker *w = &workers[0];
 
 	if (number > 0) {
-		share(&workers[1], gt_at(1));
-		share(&workers[1], gt_at(2));
+		for (unsigned i = 1; i <= 2; i++)
+			if (sched_share(&workers[1], gt_at(i)))
+				sched_wake_any();
 		return;
 	}
 	while (got < 2) {
