@@ -170,6 +170,8 @@ stack_t signal_stack_of(const struct thread *t, uintptr_t sp);
 void signal_give_back(const siginfo_t *info);
 /* Returns when green-signals blocks it. */
 void signal_hold(int sig);
+/* What nobody takes: pending for the process, where signalfd(2) reads it.  0, -errno. */
+long signal_leave_to_kernel(const siginfo_t *info);
 /* Somebody takes these now: green-signals shall not block them. */
 void signals_unhold(uint64_t which);
 /* Sends the kick to an OS thread, or to whoever runs gt now. */

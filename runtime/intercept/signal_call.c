@@ -287,10 +287,11 @@ static long send_to_thread(int tid, int sig, const siginfo_t *info)
 		return -ESRCH;
 	if (sig == SIGKILL || sig == SIGSTOP)
 		return sys2(SYS_kill, signals.pid, sig);
-	/* What its signalfd(2) shall read must be the kernel's. */
+	/* What its signalfd(2) shall read must be the kernel's; but that is the process's, so
+	 * not while another thread would take it. */
 	if ((atomic_load_explicit(&signals.in_files, memory_order_relaxed) & SIGNAL_BIT(sig)) &&
-	    (signal_mask_of(t) & SIGNAL_BIT(sig)))
-		return sys3(SYS_rt_sigqueueinfo, signals.pid, sig, info);
+	    !signal_has_taker(sig))
+		return signal_leave_to_kernel(info);
 	return signal_send(t, info, false);
 }
 

@@ -17,6 +17,7 @@
 #include "intercept/tally.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 #define STACK_SIZE ((size_t)128 << 10)
 #define SIGNALS_STOP \
 	(SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU) | SIGNAL_BIT(SIGSTOP))
+/* The si_code of what another OS thread got and sends on; the true one is si_errno. */
+#define FORWARDED (INT_MIN + 1)
 
 struct signals signals;
 
@@ -77,20 +80,34 @@ void signal_real(int sig, siginfo_t *info, void *context)
 	int tid = atomic_load_explicit(&signals.tid, memory_order_relaxed);
 
 	(void)context;
-	if ((int)sys0(SYS_gettid) == tid)
+	if ((int)sys0(SYS_gettid) == tid) {
 		came = *info;
-	else
-		sys4(SYS_rt_tgsigqueueinfo, signals.pid, tid, sig, info);
+		return;
+	}
+	siginfo_t sent = *info;
+	/* The kernel takes no such code for another thread. */
+	if (sent.si_code >= 0 || sent.si_code == SI_TKILL) {
+		sent.si_errno = sent.si_code;
+		sent.si_code = FORWARDED;
+	}
+	sys4(SYS_rt_tgsigqueueinfo, signals.pid, tid, sig, &sent);
 }
 
 /* ---- hold and unhold ------------------------------------------------------------------ */
+
+/* The kernel takes the codes of kill(2) and its own from a thread for itself alone: by that
+ * thread's tid, which names the whole process here. */
+static long queue_real(const siginfo_t *info)
+{
+	return sys3(SYS_rt_sigqueueinfo, sys0(SYS_gettid), info->si_signo, info);
+}
 
 void signal_give_back(const siginfo_t *info)
 {
 	uint64_t bit = SIGNAL_BIT(info->si_signo);
 
 	atomic_fetch_or_explicit(&signals.held, bit, memory_order_seq_cst);
-	sys3(SYS_rt_sigqueueinfo, signals.pid, info->si_signo, info);
+	queue_real(info);
 	/* Somebody may take it since, and have seen no bit. */
 	if (signal_has_taker(info->si_signo))
 		signals_unhold(bit);
@@ -108,6 +125,12 @@ void signal_hold(int sig)
 		sys0(SYS_sched_yield);
 }
 
+long signal_leave_to_kernel(const siginfo_t *info)
+{
+	signal_hold(info->si_signo);
+	return queue_real(info);
+}
+
 void signals_unhold(uint64_t which)
 {
 	uint64_t held = atomic_fetch_and_explicit(&signals.held, ~which, memory_order_seq_cst);
@@ -121,8 +144,12 @@ void signals_unhold(uint64_t which)
 static void route(const siginfo_t *info)
 {
 	siginfo_t sent = *info;
-	struct thread *t = posix_timer_target(&sent);
 
+	if (sent.si_code == FORWARDED) {
+		sent.si_code = sent.si_errno;
+		sent.si_errno = 0;
+	}
+	struct thread *t = posix_timer_target(&sent);
 	if (t)
 		signal_send(t, &sent, false);
 	else if (!signal_send_process(&sent, NULL))

@@ -398,6 +398,65 @@ CHECK(signalfd_reads)
 	return true;
 }
 
+static bool child_kills(int number)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(kill(getppid(), number) != 0);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* Blocked by all: it stays pending, with who sent it. */
+CHECK(signal_of_a_child_pending)
+{
+	struct timespec soon = { 0, 30000000 };
+	struct sigaction old;
+	sigset_t set;
+	siginfo_t info;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	EXPECT(on(SIGUSR1, 0, &old));
+	EXPECT(mask_only(SIG_BLOCK, SIGUSR1) == 0);
+	EXPECT(child_kills(SIGUSR1));
+	sleep_ms(30);
+	EXPECT(sigpending(&set) == 0 && sigismember(&set, SIGUSR1) == 1 && handled == 0);
+	EXPECT(sigtimedwait(&set, &info, &soon) == SIGUSR1);
+	EXPECT(info.si_code == SI_USER && info.si_pid > 0 && info.si_pid != getpid());
+	EXPECT(child_kills(SIGUSR1));
+	sleep_ms(30);
+	EXPECT(mask_only(SIG_UNBLOCK, SIGUSR1) == 0);
+	EXPECT(handled == 1 && handled_info.si_code == SI_USER);
+	EXPECT(off(SIGUSR1, &old));
+	return true;
+}
+
+CHECK(signalfd_reads_of_a_child)
+{
+	struct signalfd_siginfo info;
+	struct pollfd waiting = { .events = POLLIN };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	EXPECT(mask_only(SIG_BLOCK, SIGUSR1) == 0);
+	waiting.fd = signalfd(-1, &set, 0);
+	EXPECT(waiting.fd >= 0 && child_kills(SIGUSR1));
+	EXPECT(poll(&waiting, 1, 5000) == 1);
+	EXPECT(read(waiting.fd, &info, sizeof(info)) == sizeof(info));
+	EXPECT(info.ssi_signo == SIGUSR1 && info.ssi_code == SI_USER);
+	EXPECT(info.ssi_pid != (uint32_t)getpid());
+	/* What is for this thread alone is read by it, too. */
+	EXPECT(pthread_kill(pthread_self(), SIGUSR1) == 0);
+	EXPECT(read(waiting.fd, &info, sizeof(info)) == sizeof(info));
+	EXPECT(info.ssi_signo == SIGUSR1 && info.ssi_code == SI_TKILL);
+	close(waiting.fd);
+	EXPECT(mask_only(SIG_UNBLOCK, SIGUSR1) == 0);
+	return true;
+}
+
 /* ---- interrupting calls ----------------------------------------------------- */
 
 static int pipes[2];
