@@ -174,7 +174,7 @@ TEST(without_registering_all_stays_plain)
 #define RUNS 10
 
 static int zeros = -1;
-static _Atomic unsigned refused;
+static _Atomic unsigned refused, called;
 static _Atomic bool risen; /* the mark */
 
 /* Far below where it, or whoever had the stack before, has been; a frame of that size
@@ -190,6 +190,7 @@ static void *caller(void *unused)
 	call_far();
 	green_yield();
 	call_far();
+	atomic_fetch_add(&called, 1);
 	return unused;
 }
 
@@ -212,14 +213,18 @@ static void *waiter(void *unused)
 static void *many(void *unused)
 {
 	struct green_info info;
+	unsigned started = 0;
 
 	atomic_store(&risen, false);
+	atomic_store(&called, 0);
 	for (int i = 0; i < SLEEPERS; i++)
 		CHECK_EQ(green_go(i % 10 ? sleeper : waiter, NULL), 0);
 	do {
-		for (int i = 0; i < CALLERS / 10; i++)
+		for (int i = 0; i < CALLERS / 10; i++, started++)
 			CHECK_EQ(green_go(caller, NULL), 0);
-		green_yield();
+		do /* however long it takes until one hibernates, they do not pile up */
+			green_yield();
+		while (started - atomic_load(&called) > CALLERS);
 		REQUIRE_EQ(green_info(&info), 0);
 	} while (info.stacks_hibernated == 0);
 	atomic_store(&risen, true);
