@@ -176,11 +176,15 @@ TEST(recursion_is_reported_by_name)
 	struct death *d = die_in(deep, "digger", 0);
 
 	check_report(d, "\"digger\"", "stack: 64 KiB");
+	CHECK_HAS(d->text, "GREEN_STACK_SIZE");
+	/* A function of the sanitizer, where it was what met the guard, keeps no frame pointer
+	 * to find the others by. */
+	if (SANITIZED && strstr(d->text, "running _ZN6__tsan"))
+		return;
 	CHECK(SANITIZED || strstr(d->text, "running recurse+0x"));
 	CHECK_HAS(d->text, "called by recurse+0x");
 	CHECK_HAS(d->text, " times");
 	CHECK_HAS(d->text, "called by deep+0x");
-	CHECK_HAS(d->text, "GREEN_STACK_SIZE");
 }
 
 TEST(a_nameless_thread_goes_by_its_function)
