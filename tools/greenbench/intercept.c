@@ -187,7 +187,7 @@ static int measure(struct intercept *t, unsigned mode, struct costs *costs)
 	if (status)
 		return status;
 	output = NULL;
-	status = run_calls(t, mode, t->options->count ? t->options->count : CALLS, &output);
+	status = run_calls(t, mode, run_default(t->options->count, CALLS), &output);
 	const char *line = output ? json_last_line(output) : NULL;
 	if (!status && !line)
 		status = EXIT_WRONG;
@@ -262,6 +262,9 @@ static int intercept_run(const struct options *options)
 	}
 	if (result_open(&t.result, "intercept", options->json, rounds) < 0)
 		return EXIT_CANNOT;
+	result_number(&t.result, "count", (double)run_default(options->count, CALLS));
+	if (options->workers)
+		result_number(&t.result, "workers", (double)options->workers);
 	int status = EXIT_OK;
 	for (unsigned i = 0; i <= rounds && !status; i++) {
 		progress("intercept: round %u of %u", i, rounds);
