@@ -42,8 +42,10 @@ static int listen_at(const char *port)
 
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
 	if (bind(listener, (struct sockaddr *)&address, size) < 0 || listen(listener, 4096) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &size) < 0)
+	    getsockname(listener, (struct sockaddr *)&address, &size) < 0) {
+		close(listener);
 		return -1;
+	}
 	printf("listening on 127.0.0.1:%d\n", ntohs(address.sin_port));
 	fflush(stdout);
 	return listener;
