@@ -138,10 +138,11 @@ static ssize_t receive(int fd, struct receive *r, void *pc)
 	int e = io_call_begin(&call, fd, pc);
 	if (unlikely(e < 0) || unlikely((e = io_lend(&call, r->buf)) < 0))
 		return e;
-	r->call = &call;
 	if (r->addr && ((e = io_lend(&call, r->addr)) < 0 || (e = io_lend(&call, r->addrlen)) < 0))
 		return e;
+	r->call = &call;
 	ssize_t n = io_receive(r);
+	r->call = NULL;
 	io_call_end(&call);
 	return n;
 }
@@ -294,10 +295,11 @@ static ssize_t send_bytes(int fd, struct send *s, void *pc)
 	int e = io_call_begin(&call, fd, pc);
 	if (unlikely(e < 0) || unlikely((e = io_lend(&call, s->buf)) < 0))
 		return e;
-	s->call = &call;
 	if (s->addr && (e = io_lend(&call, s->addr)) < 0)
 		return e;
+	s->call = &call;
 	ssize_t n = io_send(s);
+	s->call = NULL;
 	io_call_end(&call);
 	return n;
 }

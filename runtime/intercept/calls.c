@@ -4,16 +4,20 @@
  */
 #include "intercept/call.h"
 
-#define FAST(name_, group_, what_) \
-	[SYS_##name_] = { .name = #name_, .fast = fast_##name_, .what = what_, .group = group_ },
-#define FULL(name_, group_, what_) \
-	[SYS_##name_] = { .name = #name_, .full = call_##name_, .what = what_, .group = group_ },
+#define FAST(name_, group_, what_)                                                       \
+	[SYS_##name_] = {                                                                \
+		.name = #name_, .fast = fast_##name_, .what = (what_), .group = (group_) \
+	},
+#define FULL(name_, group_, what_)                                                       \
+	[SYS_##name_] = {                                                                \
+		.name = #name_, .full = call_##name_, .what = (what_), .group = (group_) \
+	},
 #define BOTH(name_, group_, what_)              \
 	[SYS_##name_] = { .name = #name_,       \
 		          .fast = fast_##name_, \
 		          .full = call_##name_, \
-		          .what = what_,        \
-		          .group = group_ },
+		          .what = (what_),      \
+		          .group = (group_) },
 
 struct call_entry calls[CALL_NR_MAX] = {
 #include "intercept/call_list.h"

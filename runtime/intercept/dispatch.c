@@ -154,7 +154,7 @@ static long set_dispatch(unsigned long how)
 
 	/* Without a selector byte all calls from elsewhere are dispatched. */
 	return sys5(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, how, on ? __start_green_text : NULL,
-	            on ? __stop_green_text - __start_green_text : 0, 0);
+	            on ? (uintptr_t)__stop_green_text - (uintptr_t)__start_green_text : 0, 0);
 }
 
 int dispatch_arm(void)

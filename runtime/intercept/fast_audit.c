@@ -30,6 +30,7 @@ static void note_moment(struct moment *m)
 {
 	struct rusage usage;
 
+	usage.ru_nvcsw = 0;
 	call_raw(SYS_getrusage, RUSAGE_THREAD, (long)&usage, 0, 0, 0, 0);
 	m->slept = usage.ru_nvcsw;
 	m->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);

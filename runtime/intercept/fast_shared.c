@@ -70,6 +70,7 @@ long fast_shmat(struct call *c)
 	struct shmid_ds about;
 	long at = call_real(c);
 
+	about.shm_segsz = 0;
 	if (at < 0 && at > -4096)
 		return at;
 	if (call_raw(SYS_shmctl, c->arg[0], IPC_STAT, (long)&about, 0, 0, 0) >= 0)

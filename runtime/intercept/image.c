@@ -246,6 +246,8 @@ static void packed_pointers(const struct image *image, const struct relocations 
 			where += 8;
 			continue;
 		}
+		if (!where) /* begins with a bitmap: of which words? */
+			return;
 		for (unsigned i = 0; i < 63; i++)
 			if (entry >> (i + 1) & 1)
 				fn(arg, load64(where + 8 * i));

@@ -69,7 +69,8 @@ static void put_clock(struct recording *r)
 		.nanoseconds = c->nanoseconds,
 	};
 
-	if (memcmp(&now, &r->clock, sizeof(now)) == 0)
+	if (now.started_ticks == r->clock.started_ticks && now.ticks == r->clock.ticks &&
+	    now.ns == r->clock.ns && now.nanoseconds == r->clock.nanoseconds)
 		return;
 	r->clock = now;
 	put_part(r, PART_CLOCK, &now, sizeof(now));
