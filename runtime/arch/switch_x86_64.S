@@ -267,17 +267,4 @@ switch_landing:
 	.cfi_endproc
 	.size	switch_landing, . - switch_landing
 
-	.section .note.GNU-stack, "", @progbits
-
-/* This object is ready for indirect branch tracking (it has landing pads), not
- * for shadow stacks (it returns to stacks the CPU did not see a call on). */
-	.section .note.gnu.property, "a"
-	.p2align 3
-	.long	4			/* name size */
-	.long	16			/* description size */
-	.long	5			/* NT_GNU_PROPERTY_TYPE_0 */
-	.asciz	"GNU"
-	.long	0xc0000002		/* GNU_PROPERTY_X86_FEATURE_1_AND */
-	.long	4
-	.long	1			/* IBT */
-	.long	0
+#include "arch/notes_x86_64.inc"

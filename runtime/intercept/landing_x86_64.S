@@ -117,16 +117,4 @@ signal_restorer:
 	syscall
 	.size	signal_restorer, . - signal_restorer
 
-	.section .note.GNU-stack, "", @progbits
-
-/* Landing pads, no shadow stacks: as switch_x86_64.S. */
-	.section .note.gnu.property, "a"
-	.p2align 3
-	.long	4			/* name size */
-	.long	16			/* description size */
-	.long	5			/* NT_GNU_PROPERTY_TYPE_0 */
-	.asciz	"GNU"
-	.long	0xc0000002		/* GNU_PROPERTY_X86_FEATURE_1_AND */
-	.long	4
-	.long	1			/* IBT */
-	.long	0
+#include "arch/notes_x86_64.inc"
