@@ -57,6 +57,15 @@ void *in_thread(void *(*run)(void *), void *argument);
 
 /* Waits at most five seconds until *word is at least value. */
 bool reaches(const int *word, int value);
+
+/* How a child ends in which run() is called, whose result is its exit status. */
+int child_status(int (*run)(void));
+bool exits_with(int status, int code);
+
+/* For a thread: returns its argument after 20 ms. */
+void *sleeps_a_little(void *argument);
+/* Starts ten such threads, and joins them: 0 if they return what they should. */
+int uses_threads(void);
 int add_one(int *word); /* atomically; returns what it is now */
 int value_of(const int *word);
 

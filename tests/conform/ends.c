@@ -13,40 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How a child ends in which run() is called, whose result is its exit status. */
-static int child_status(int (*run)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(run());
-	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
-}
-
-static bool exits_with(int status, int code)
-{
-	return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
-
-static void *sleeps(void *argument)
-{
-	sleep_ms(20);
-	return argument;
-}
-
-static int uses_threads(void)
-{
-	pthread_t t[10];
-
-	for (intptr_t i = 0; i < 10; i++)
-		t[i] = started(sleeps, (void *)i);
-	for (intptr_t i = 0; i < 10; i++)
-		if (joined(t[i]) != (void *)i)
-			return 1;
-	return 0;
-}
-
 static void *exits(void *argument)
 {
 	_exit((int)(intptr_t)argument);
@@ -109,7 +75,7 @@ CHECK(exit_of_main_leaves_threads)
 /* With the last thread the process ends, successfully. */
 static int main_and_last_end(void)
 {
-	started(sleeps, NULL);
+	started(sleeps_a_little, NULL);
 	pthread_exit(NULL);
 }
 
@@ -204,7 +170,7 @@ CHECK(descriptor_limit_raised)
 
 static int changes_user(void)
 {
-	pthread_t t = started(sleeps, NULL);
+	pthread_t t = started(sleeps_a_little, NULL);
 
 	if (setgid(65534) || setuid(65534))
 		return 1;

@@ -297,7 +297,7 @@ CHECK(fault_is_repaired)
 }
 
 /* How a child ends in which run() is called; -1 when there is none. */
-static int child_status(void (*run)(void))
+static int status_of_child(void (*run)(void))
 {
 	int status;
 	pid_t pid = fork();
@@ -335,7 +335,7 @@ static void overflows_in_thread(void)
 
 CHECK(overflow_ends_the_process)
 {
-	int status = child_status(overflows_in_thread);
+	int status = status_of_child(overflows_in_thread);
 
 	EXPECT(WIFSIGNALED(status) && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGABRT));
 	return true;
@@ -354,7 +354,7 @@ static void aborts_in_thread(void)
 
 CHECK(abort_ends_the_process)
 {
-	int status = child_status(aborts_in_thread);
+	int status = status_of_child(aborts_in_thread);
 
 	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 	return true;
@@ -370,7 +370,7 @@ static void is_terminated(void)
 
 CHECK(signal_default_ends_the_process)
 {
-	int status = child_status(is_terminated);
+	int status = status_of_child(is_terminated);
 
 	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
 	return true;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern struct check __start_checks[], __stop_checks[]; /* NOLINT: made by the linker */
@@ -118,6 +119,39 @@ bool reaches(const int *word, int value)
 		sleep_ms(1);
 	}
 	return false;
+}
+
+int child_status(int (*run)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(run());
+	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+bool exits_with(int status, int code)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+void *sleeps_a_little(void *argument)
+{
+	sleep_ms(20);
+	return argument;
+}
+
+int uses_threads(void)
+{
+	pthread_t t[10];
+
+	for (intptr_t i = 0; i < 10; i++)
+		t[i] = started(sleeps_a_little, (void *)i);
+	for (intptr_t i = 0; i < 10; i++)
+		if (joined(t[i]) != (void *)i)
+			return 1;
+	return 0;
 }
 
 static bool run_one(const struct check *check)

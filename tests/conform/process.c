@@ -16,22 +16,6 @@
 
 extern char **environ;
 
-/* How a child ends in which run() is called, whose result is its exit status. */
-static int child_status(int (*run)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(run());
-	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
-}
-
-static bool exits_with(int status, int code)
-{
-	return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
-
 static int returns_seven(void)
 {
 	return 7;
@@ -42,24 +26,6 @@ CHECK(fork_and_wait)
 	EXPECT(exits_with(child_status(returns_seven), 7));
 	EXPECT(waitpid(-1, NULL, 0) == -1 && errno == ECHILD);
 	return true;
-}
-
-static void *sleeps(void *argument)
-{
-	sleep_ms(20);
-	return argument;
-}
-
-static int uses_threads(void)
-{
-	pthread_t t[10];
-
-	for (intptr_t i = 0; i < 10; i++)
-		t[i] = started(sleeps, (void *)i);
-	for (intptr_t i = 0; i < 10; i++)
-		if (joined(t[i]) != (void *)i)
-			return 1;
-	return 0;
 }
 
 CHECK(fork_child_uses_threads)
@@ -400,7 +366,7 @@ static void *execs(void *argument)
 
 static int execs_from_a_thread(void)
 {
-	started(sleeps, NULL);
+	started(sleeps_a_little, NULL);
 	in_thread(execs, NULL);
 	return 99;
 }
