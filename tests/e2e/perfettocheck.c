@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX 4000000
 #define DEPTH 16
 
 struct span {
@@ -37,16 +36,28 @@ struct event {
 	size_t order;
 };
 
-static struct track tracks[100000];
+static struct track *tracks;
 static size_t tracks_count, events_count, names_count;
-static struct event events[MAX];
-static struct span names[MAX];
+static struct event *events;
+static struct span *names; /* from 1 on */
 static bool categories[16];
 
 static void bad(const char *what)
 {
 	fprintf(stderr, "perfettocheck: %s\n", what);
 	exit(1);
+}
+
+/* Room for one more behind count elements of size bytes: how many there are depends on how
+ * fast the traced program ran, so there is no bound but memory. */
+static void *grown(void *array, size_t count, size_t size)
+{
+	if (count & (count - 1))
+		return array;
+	array = realloc(array, (count ? count * 2 : 1) * size);
+	if (!array)
+		bad("no memory");
+	return array;
 }
 
 /* ---- decoding ------------------------------------------------------------------ */
@@ -119,7 +130,8 @@ static struct track *track_of(uint64_t uuid)
 
 static void take_track(struct span s)
 {
-	struct track *t = &tracks[tracks_count++];
+	tracks = grown(tracks, tracks_count, sizeof(tracks[0]));
+	struct track *t = memset(&tracks[tracks_count++], 0, sizeof(*t));
 	struct span thread = only(s, 4, 2).bytes, process = only(s, 3, 2).bytes;
 
 	t->uuid = only(s, 1, 0).value;
@@ -141,6 +153,12 @@ static void take_track(struct span s)
 		bad("a track without its parent");
 }
 
+static void take_name(struct span text)
+{
+	names = grown(names, names_count + 1, sizeof(names[0]));
+	names[++names_count] = text;
+}
+
 static void take_names(struct span s)
 {
 	struct field f;
@@ -152,8 +170,8 @@ static void take_names(struct span s)
 			bad("a name without a number or a text");
 		if (f.number == 1 && id < 16)
 			categories[id] = true;
-		else if (f.number == 2 && id == names_count + 1 && id < MAX)
-			names[++names_count] = text;
+		else if (f.number == 2 && id == names_count + 1)
+			take_name(text);
 		else
 			bad("a name with another number");
 	}
@@ -173,10 +191,10 @@ static void take_event(struct span s, struct field time)
 	};
 
 	if (!time.number || !track_of(e.track) || e.type < 1 || e.type > 3 ||
-	    e.name > names_count || (e.category && (e.category > 15 || !categories[e.category])))
+	    e.name > names_count || (e.type != 2 && !e.name) ||
+	    (e.category && (e.category > 15 || !categories[e.category])))
 		bad("an event without a time, or that names what is not there");
-	if (events_count == MAX)
-		bad("too many events");
+	events = grown(events, events_count, sizeof(events[0]));
 	events[events_count++] = e;
 }
 
@@ -220,8 +238,8 @@ static void play(const struct event *e)
 	if (e->type == 3) {
 		print(t, e->name, 0);
 	} else if (e->type == 1) {
-		if (t->depth == DEPTH || !e->name)
-			bad("slices are nested too deep, or have no name");
+		if (t->depth == DEPTH)
+			bad("slices are nested too deep");
 		t->open[t->depth] = e->name;
 		t->since[t->depth++] = e->time;
 	} else {
@@ -232,26 +250,43 @@ static void play(const struct event *e)
 	}
 }
 
+/* Arrows have the numbers from 1 on, so there are never more than events. */
 static void check_flows(void)
 {
-	static unsigned char ends[MAX];
+	unsigned char *ends = calloc(events_count + 1, 1);
 
+	if (!ends)
+		bad("no memory");
 	for (size_t i = 0; i < events_count; i++) {
-		if (events[i].from >= MAX || events[i].to >= MAX)
+		if (events[i].from > events_count || events[i].to > events_count)
 			bad("the number of an arrow is too large");
 		ends[events[i].from] |= 1;
 		ends[events[i].to] |= 2;
 	}
-	for (size_t i = 1; i < MAX; i++)
+	for (size_t i = 1; i <= events_count; i++)
 		if (ends[i] == 1 || ends[i] == 2)
 			bad("an arrow has one end");
+	free(ends);
+}
+
+static struct span whole(FILE *f)
+{
+	size_t size = 0, room = 1 << 20;
+	unsigned char *file = NULL;
+
+	do {
+		room *= 2;
+		file = realloc(file, room);
+		if (!file)
+			bad("no memory");
+		size += fread(file + size, 1, room - size, f);
+	} while (size == room);
+	return (struct span){ file, file + size };
 }
 
 int main(void)
 {
-	static unsigned char file[512 << 20];
-	size_t size = fread(file, 1, sizeof(file), stdin);
-	struct span s = { file, file + size };
+	struct span s = whole(stdin);
 	struct field f;
 	bool first = true;
 
