@@ -28,7 +28,9 @@
 #define TICK_PREEMPT_NS GREEN_MS(4) /* two of them at most until a thread has to yield */
 #define PREEMPT_NS GREEN_MS(3)
 #define HURRY_AGAIN_NS GREEN_US(200)
-#define EXPIRE_MAX 256 /* deadlines of a stuck worker, each tick: each is searched for */
+#define TICK_SLOW_NS GREEN_MS(4)
+#define SLOW_NS GREEN_MS(1) /* between two looks around */
+#define EXPIRE_MAX 256      /* deadlines of a stuck worker, each tick: each is searched for */
 #define STUCK_EARLY_NS GREEN_MS(10) /* new work goes elsewhere from then on */
 
 #define STOP 1u
@@ -39,6 +41,9 @@ struct seen {
 	int64_t since;
 	uint64_t rounds_before; /* for preemption: the last look around, seen when */
 	int64_t round_at;
+	uint64_t rounds_counted; /* for slow: at the time counted_at */
+	int64_t counted_at;
+	bool slow; /* it looks around seldom: its threads compute for long between switches */
 	bool reported;
 };
 
@@ -97,14 +102,15 @@ RACY static bool others_wait(struct worker *w, int64_t now)
 	       atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now;
 }
 
-/* The next time that somebody on a worker which only computes has waited for. */
-static int64_t next_hurry(int64_t next)
+/* The next time that somebody on a worker which only computes has waited for.  A slow one
+ * is called once for each: it comes when it switches, and not the sooner for a second call. */
+static int64_t next_hurry(int64_t now, int64_t next)
 {
-	for (unsigned i = 0; monitor_preempt && i < rt.workers_count; i++) {
+	for (unsigned i = 0; i < rt.workers_count; i++) {
 		struct worker *w = worker_at(i);
 		int64_t first = atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
-		if (sched_runs_hog(w) && first < next)
-			next = first;
+		if (monitor_preempt ? sched_runs_hog(w) : monitor.seen[i].slow && first > now)
+			next = first < next ? first : next;
 	}
 	return next;
 }
@@ -125,6 +131,23 @@ static void hurry(struct worker *w, struct seen *seen, int64_t now)
 	}
 }
 
+/* A worker looks around each SCHED_TICK switches, by a count that costs nothing.  Where its
+ * threads compute for a millisecond or two between switches that is a tenth of a second, for
+ * which timers and completions would wait: such a one shall look at its next switch.  Its
+ * count is overwritten without a lock; should it win the race, the next look is soon. */
+static void hurry_slow(struct worker *w, struct seen *seen, uint64_t rounds, int64_t now)
+{
+	int64_t passed = now - seen->counted_at;
+
+	if (passed >= TICK_SLOW_NS / 2) {
+		seen->slow = (int64_t)(rounds - seen->rounds_counted) * SLOW_NS < passed;
+		seen->rounds_counted = rounds;
+		seen->counted_at = now;
+	}
+	if (seen->slow)
+		atomic_store_explicit(&w->tick, 1, memory_order_relaxed);
+}
+
 static void look_at(struct worker *w, struct seen *seen, int64_t now)
 {
 	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
@@ -133,6 +156,9 @@ static void look_at(struct worker *w, struct seen *seen, int64_t now)
 
 	if (monitor_preempt && running)
 		hurry(w, seen, now);
+	seen->slow &= running;
+	if (running)
+		hurry_slow(w, seen, rounds, now);
 
 	if (!running || switches != seen->switches || rounds != seen->rounds || !seen->since) {
 		seen->switches = switches;
@@ -292,7 +318,12 @@ static int64_t tick(bool all_asleep)
 {
 	if (all_asleep)
 		return TICK_IDLE_NS;
-	return monitor_preempt ? TICK_PREEMPT_NS : TICK_NS;
+	if (monitor_preempt)
+		return TICK_PREEMPT_NS;
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		if (monitor.seen[i].slow)
+			return TICK_SLOW_NS;
+	return TICK_NS;
 }
 
 static void *monitor_thread(void *unused)
@@ -320,7 +351,7 @@ static void *monitor_thread(void *unused)
 		/* Under interception a signal may end every wait. */
 		if (all_asleep && !own_tls)
 			look_for_deadlock();
-		int64_t next = next_hurry(now + tick(all_asleep));
+		int64_t next = next_hurry(now, now + tick(all_asleep));
 		if (next <= now)
 			next = now + HURRY_AGAIN_NS; /* it has been asked */
 		int64_t sweep = sweep_some(now);

@@ -204,6 +204,26 @@ struct gt *sched_pick(struct worker *w, bool fair)
 
 /* ---- switching ------------------------------------------------------------ */
 
+/* Switches until the next look around.  The owner counts by plain loads and stores; the
+ * monitor may put a 1 there at any moment, and may lose it (hurry_slow()). */
+static inline uint32_t ticks_left(const struct worker *w)
+{
+	return atomic_load_explicit(&w->tick, memory_order_relaxed);
+}
+
+static inline void set_ticks(struct worker *w, uint32_t ticks)
+{
+	atomic_store_explicit(&w->tick, ticks, memory_order_relaxed);
+}
+
+static inline uint32_t count_down(struct worker *w)
+{
+	uint32_t left = ticks_left(w) - 1;
+
+	set_ticks(w, left);
+	return left;
+}
+
 void sched_settle(struct worker *w)
 {
 	uint8_t post = w->post;
@@ -280,7 +300,7 @@ static inline void leave_for_next(struct worker *w, void **save, bool gone)
 {
 	struct gt *next = NULL;
 
-	if (likely(--w->tick > 0))
+	if (likely(count_down(w) > 0))
 		next = sched_pick(w, false);
 	set_running(w, next);
 	w->in_scheduler = next == NULL;
@@ -328,7 +348,7 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 	(void)w, (void)stack; /* each green thread shall have a fiber of its own */
 	return NULL;
 #endif
-	if (w->tick <= 1 || w->run_next || w->local.head || ring_count(&w->shared) ||
+	if (ticks_left(w) <= 1 || w->run_next || w->local.head || ring_count(&w->shared) ||
 	    atomic_load_explicit(&w->arrivals_since, memory_order_relaxed))
 		return NULL;
 	struct gt *next = pick_fresh(w, false);
@@ -340,7 +360,7 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 		deque_push(&w->fresh, gt_index(next));
 		return NULL;
 	}
-	w->tick--;
+	count_down(w);
 	next->stack = stack;
 	stack_set_owner(stack, gt_index(next));
 	set_running(w, next);
@@ -349,7 +369,7 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 
 void sched_run(struct worker *w, struct gt *gt)
 {
-	w->tick = SCHED_TICK;
+	set_ticks(w, SCHED_TICK);
 	set_running(w, gt);
 	w->in_scheduler = false;
 	sched_jump(w, &w->sched_sp, gt, false);
@@ -377,7 +397,7 @@ void sched_preempted(struct worker *w)
 {
 	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
 
-	w->tick = 1; /* time to look around */
+	set_ticks(w, 1); /* time to look around */
 	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
 	if (gt_kind(self) & GT_KIND_MIGRATABLE) {
 		sched_switch(self, POST_DEMOTE);
@@ -429,12 +449,12 @@ static inline int yield_here(struct worker *w, struct gt *self)
 static never_inline int yield_slowly(struct worker *w, struct gt *self)
 {
 	if ((gt_kind(self) & GT_KIND_MIGRATABLE) && rt.workers_count > 1) {
-		w->tick++;
+		set_ticks(w, ticks_left(w) + 1);
 		sched_switch(self, POST_SHARE);
-	} else if (w->tick > 0) {
+	} else if (ticks_left(w) > 0) {
 		return yield_here(w, self);
 	} else {
-		w->tick = 1; /* time to look around */
+		set_ticks(w, 1); /* time to look around */
 		local_push(&w->local, self);
 		sched_switch(self, POST_NONE);
 	}
@@ -445,7 +465,7 @@ int sched_yield_self(struct worker *w)
 {
 	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
 
-	if (unlikely(--w->tick == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE)))
+	if (unlikely(count_down(w) == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE)))
 		return yield_slowly(w, self);
 	return yield_here(w, self);
 }

@@ -56,7 +56,7 @@ struct worker {
 	                        switch has nothing to do for it */
 	bool in_scheduler;
 	uint16_t id;
-	uint32_t tick; /* switches until the next look around */
+	_Atomic uint32_t tick; /* switches until the next look around */
 	uint32_t run_next;
 	uint32_t run_next_streak;
 	struct local_queue local;

@@ -151,6 +151,35 @@ TEST(spawned_outside_go_elsewhere)
 	CHECK_EQ(run_green_with(&two, elsewhere, (void *)spawned_outside, NULL), 0);
 }
 
+/* ---- long stretches ------------------------------------------------------------ */
+
+/* Computes until its worker is told to look around, which nobody else does here. */
+static void *compute_in_stretches(void *arg)
+{
+	while (!atomic_load(&hog.enough)) {
+		while (atomic_load(&worker_self()->tick) != 1 && !atomic_load(&hog.enough))
+			cpu_pause();
+		atomic_fetch_add(&hog.done, 1);
+		green_yield();
+	}
+	return arg;
+}
+
+/* Each sleep ends between two stretches, not after the 61 to the next look around. */
+GREEN_TEST(long_stretches_do_not_delay_timers)
+{
+	green_t threads[2];
+
+	use_fresh_hog();
+	for (int i = 0; i < 2; i++)
+		threads[i] = start_green(compute_in_stretches, NULL);
+	for (int i = 0; i < 5; i++)
+		CHECK_EQ(green_sleep(GREEN_MS(1)), 0);
+	atomic_store(&hog.enough, true);
+	for (int i = 0; i < 2; i++)
+		join_green(threads[i]);
+}
+
 /* ---- the report ------------------------------------------------------------------------ */
 
 static void *wait_here(void *arg)

@@ -248,7 +248,7 @@ int thread_adopt_main(void)
 	atomic_store_explicit(&t->tid, (int)sys0(SYS_gettid), memory_order_release);
 	atomic_store_explicit(&gt->worker, w->id, memory_order_relaxed);
 	atomic_store_explicit(&gt->state, GT_RUNNING, memory_order_relaxed);
-	w->tick = SCHED_TICK;
+	atomic_store_explicit(&w->tick, SCHED_TICK, memory_order_relaxed);
 	w->in_scheduler = false;
 	atomic_store_explicit(&w->current, gt, memory_order_relaxed);
 	return 0;
