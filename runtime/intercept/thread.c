@@ -251,5 +251,7 @@ int thread_adopt_main(void)
 	atomic_store_explicit(&w->tick, SCHED_TICK, memory_order_relaxed);
 	w->in_scheduler = false;
 	atomic_store_explicit(&w->current, gt, memory_order_relaxed);
+	/* What came since green-signals began found nobody to take it. */
+	signals_unhold(~signals.first_mask);
 	return 0;
 }

@@ -133,6 +133,19 @@ test_follows_scripts() {
 }
 
 # A computing call of 200 MB in a thread with a name.
+# Signals that come while the runtime starts end a program that does nothing about them.
+test_signals_at_start() {
+	local i status
+	for ((i = 0; i < 60; i++)); do
+		"$run" sleep 3 >/dev/null 2>&1 &
+		sleep "$(printf "0.%03d" $((i * 7 % 40)))"
+		kill -TERM $!
+		wait $! 2>/dev/null
+		status=$?
+		equal "status after a signal" 143 $status || return 1
+	done
+}
+
 test_audit() {
 	cat >"$temp/fills.c" <<-'END'
 		#define _GNU_SOURCE
@@ -206,6 +219,7 @@ check refuses_other_machines test_refuses_other_machines
 check refuses_setuid test_refuses_setuid
 check follows_scripts test_follows_scripts
 check report test_report
+check signals_at_start test_signals_at_start
 check audit test_audit
 check stack test_stack
 
