@@ -5,6 +5,7 @@
  */
 #include "symbol.h"
 #include "arch/sys.h"
+#include "lines.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -19,67 +20,21 @@ struct place {                   /* what the address is part of */
 	char path[256];
 };
 
-struct lines { /* a file read line by line, long lines cut */
-	long fd;
-	size_t have, at;
-	char buf[512];
-};
-
-static int next_char(struct lines *l)
-{
-	if (l->at == l->have) {
-		long n = sys3(SYS_read, l->fd, l->buf, sizeof(l->buf));
-		if (n <= 0)
-			return -1;
-		l->have = (size_t)n;
-		l->at = 0;
-	}
-	return (unsigned char)l->buf[l->at++];
-}
-
-/* A line without its end, NUL-terminated; false at the end of the file. */
-static bool next_line(struct lines *l, char *line, size_t size)
-{
-	size_t n = 0;
-	int c;
-
-	while ((c = next_char(l)) >= 0 && c != '\n')
-		if (n + 1 < size)
-			line[n++] = (char)c;
-	line[n] = 0;
-	return c >= 0 || n > 0;
-}
-
-static uintptr_t hex_number(const char **at)
-{
-	uintptr_t n = 0;
-
-	for (;; ++*at) {
-		char c = **at;
-		if (c >= '0' && c <= '9')
-			n = n << 4 | (uintptr_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			n = n << 4 | (uintptr_t)(c - 'a' + 10);
-		else
-			return n;
-	}
-}
-
 /* "start-end perms offset device inode   path": fills *place if address lies
  * in there. */
 static bool parse_mapping(const char *line, uintptr_t address, struct place *place)
 {
-	uintptr_t start = hex_number(&line);
+	uintptr_t start = lines_hex(&line);
 	if (*line++ != '-')
 		return false;
-	uintptr_t end = hex_number(&line);
+	uintptr_t end = lines_hex(&line);
 	if (address < start || address >= end)
 		return false;
 	if (strnlen(line, 6) < 6)
 		return false;
 	line += 6; /* " rwxp " */
 	place->start = start;
-	place->offset = hex_number(&line);
+	place->offset = lines_hex(&line);
 	for (int field = 0; field < 2; field++) {
 		line += strspn(line, " ");
 		line += strcspn(line, " ");
@@ -92,16 +47,15 @@ static bool parse_mapping(const char *line, uintptr_t address, struct place *pla
 
 static bool find_place(uintptr_t address, struct place *place)
 {
-	struct lines lines = { .fd = -1 };
+	struct lines lines;
 	char line[384];
 	bool found = false;
 
-	lines.fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-	if (lines.fd < 0)
+	if (!lines_open(&lines, "/proc/self/maps"))
 		return false;
-	while (!found && next_line(&lines, line, sizeof(line)))
+	while (!found && lines_next(&lines, line, sizeof(line)))
 		found = parse_mapping(line, address, place);
-	sys1(SYS_close, lines.fd);
+	lines_close(&lines);
 	return found && place->path[0];
 }
 
