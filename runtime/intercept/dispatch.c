@@ -45,9 +45,10 @@ struct kernel_action {
 extern internal const char __start_green_text[], __stop_green_text[];
 
 bool dispatch_started;
-void (*dispatch_other)(int sig, void *info, void *context);
+void (*dispatch_other)(int sig, siginfo_t *info, void *context);
 
 static struct kernel_action before;
+const void *const dispatch_replaced = &before;
 static _Atomic bool trying, tried;  /* the probe's call; it arrived */
 static _Atomic uint64_t dispatched; /* calls */
 static struct dispatch_site sites[DISPATCH_SITES];

@@ -21,6 +21,7 @@
 #ifndef INTERCEPT_DISPATCH_H
 #define INTERCEPT_DISPATCH_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,8 +46,11 @@ extern __attribute__((visibility("hidden"))) bool dispatch_started;
 
 /* The program's SIGSYS: one that was no dispatch (a seccomp filter's trap, kill(2)) goes
  * there, with the handler's arguments.  NULL: the default action. */
-extern __attribute__((visibility("hidden"))) void (*dispatch_other)(int sig, void *info,
+extern __attribute__((visibility("hidden"))) void (*dispatch_other)(int sig, siginfo_t *info,
                                                                     void *context);
+
+/* The action of SIGSYS, as rt_sigaction(2) has it, that was there before dispatch. */
+extern __attribute__((visibility("hidden"))) const void *const dispatch_replaced;
 
 /* For SA_RESTORER: returns from a signal handler; debuggers and unwinders know it by its
  * bytes and by its CFI. */

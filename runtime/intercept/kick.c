@@ -12,6 +12,7 @@
 #include "arch/base.h"
 #include "fault.h"
 #include "intercept/credentials.h"
+#include "intercept/dispatch.h"
 #include "intercept/entry.h"
 #include "intercept/intercept.h"
 #include "intercept/landing.h"
@@ -275,6 +276,7 @@ void kick_start(void)
 	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		signal_install(faults[i], on_fault, 0);
 	fault_hook = on_program_fault;
+	dispatch_other = on_fault; /* SIGSYS */
 	keep_fault_handler(SIGSEGV);
 	keep_fault_handler(SIGBUS);
 	signal_install(SIGNAL_KICK, on_kick, 0);
