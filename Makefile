@@ -224,7 +224,7 @@ $(shared_lib): $(call object,$(lib_src)) runtime/libgreen.map
 	$(Q)ln -sf $(@F) $(B)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $(B)/libgreen.so
 
-# What greenrun preloads: it calls libgreen before the program's own code runs.
+# What greenrun preloads: it starts libgreen when the program makes its first thread.
 $(preload_lib): $(call object,$(wildcard runtime/intercept/preload/*.c)) $(shared_lib)
 	$(call say,LINK)
 	$(Q)$(CC) $(all_cflags) $(all_ldflags) -shared -Wl,-soname,$(@F) -Wl,-z,defs \

@@ -18,10 +18,11 @@ extern "C" {
 
 /* Makes the calling OS thread worker 0, starts the others and interception, and returns
  * as a green thread, on the same stack.  Ends with the process.  For libgreenrun.so,
- * which calls it before the program's own code.
+ * which calls it before the program's first thread is made.
  *
- * Options come from the environment (GREEN_*).  0; -EALREADY; -ENOTSUP where the CPU or
- * the build cannot, or what green_init() and green_run() return; green_error() says why. */
+ * Options come from the environment (GREEN_*).  0; -EALREADY; -EPERM on any thread but the
+ * process's first; -ENOTSUP where the CPU or the build cannot, or what green_init() and
+ * green_run() return; green_error() says why. */
 int green_intercept_start(void);
 
 /* What interception rests on, for reports. */

@@ -6,6 +6,7 @@
 #include "arch/base.h"
 #include "green.h"
 #include "intercept/audit.h"
+#include "intercept/before.h"
 #include "intercept/entry.h"
 #include "intercept/credentials.h"
 #include "intercept/interceptors.h"
@@ -13,7 +14,6 @@
 #include "intercept/signal.h"
 #include "intercept/tally.h"
 #include "intercept/thread.h"
-#include "intercept/wait.h"
 #include "intercept/thread_exit.h"
 #include "options.h"
 #include "runtime.h"
@@ -99,7 +99,8 @@ static int start_workers(void)
 	thread_exit_init();
 	credentials_start();
 	signals_start();
-	wait_look_at_inherited();
+	before_look_at_files();
+	before_look_at_memory();
 	preempt_start();
 	own_tls = true;
 	worker_start_hook = arm_others;
@@ -114,6 +115,7 @@ static int start_workers(void)
 int green_intercept_start(void)
 {
 	enum intercept_mode mode;
+	bool others;
 	int r = mode_from_environment(&mode);
 
 	if (r < 0 || mode == INTERCEPT_OFF)
@@ -125,8 +127,8 @@ int green_intercept_start(void)
 		          "Linux 5.9 and a CPU that has it");
 		return -ENOTSUP;
 	}
-	/* With one thread there is: code can be rewritten. */
-	if ((r = interceptors_start(mode)) < 0 || (r = start_workers()) < 0)
+	if ((r = before_look_at_threads(&others)) < 0 ||
+	    (r = interceptors_start(mode, others)) < 0 || (r = start_workers()) < 0)
 		return r;
 	intercept_on = true;
 	tally_start();

@@ -2,7 +2,7 @@
  *
  * Switching interception on: intercept.c, and what its parts offer it.
  *
- * Start, on the program's first thread: threads_init(), workers, the first thread
+ * Start, on the process's first thread: threads_init(), workers, the first thread
  * becomes the green thread `main`, then the interceptors are armed.
  */
 #ifndef INTERCEPT_INTERCEPT_H

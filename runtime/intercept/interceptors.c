@@ -21,7 +21,7 @@ static int fail(const char *what, const char *why, int error)
 	return error;
 }
 
-int interceptors_start(enum intercept_mode mode)
+int interceptors_start(enum intercept_mode mode, bool others)
 {
 	int patched = -ENOTSUP, dispatched = -ENOTSUP;
 
@@ -32,7 +32,9 @@ int interceptors_start(enum intercept_mode mode)
 		dispatched = dispatch_start(&no_dispatch);
 	if (dispatched < 0 && (mode == INTERCEPT_DISPATCH || mode == INTERCEPT_BOTH))
 		return fail(mode == INTERCEPT_BOTH ? "both" : "dispatch", no_dispatch, dispatched);
-	if (mode != INTERCEPT_DISPATCH)
+	if (mode != INTERCEPT_DISPATCH && others)
+		no_patch = "other threads run already, perhaps the code to be rewritten";
+	else if (mode != INTERCEPT_DISPATCH)
 		patched = patch_start(dispatched < 0, &no_patch);
 	if (patched < 0 && mode != INTERCEPT_DISPATCH &&
 	    (mode != INTERCEPT_AUTO || dispatched < 0)) {

@@ -5,7 +5,7 @@
  * (dispatch.h) sees everything and is slow.  GREEN_INTERCEPT says which:
  *
  *	auto      both as far as this system lets them; one will do
- *	patch     rewriting alone, of all shared objects that are loaded at start
+ *	patch     rewriting alone, of all shared objects that are loaded at that time
  *	dispatch  Syscall User Dispatch alone
  *	both      both, or an error
  */
@@ -18,8 +18,9 @@
 
 struct worker;
 
-/* Once, while there is one thread, which is not armed: 0 or -errno, with error_set(). */
-int interceptors_start(enum intercept_mode mode);
+/* Once, on a thread that is not armed; others: the process has more of them, so no code can
+ * be rewritten.  0 or -errno, with error_set(). */
+int interceptors_start(enum intercept_mode mode, bool others);
 
 /* On each worker's own OS thread, before it runs green threads, and on the one thread of a
  * forked child: dispatch belongs to an OS thread. */

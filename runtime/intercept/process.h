@@ -2,10 +2,10 @@
  *
  * Processes that the program makes (process.c, fast_process.c).
  *
- * A forked child goes on as the one thread that called fork(2), and natively: no worker,
- * no engine, every call the kernel's, the program's own actions and mask in force.  So it
- * may do what a child of a threaded program may – execute, exit, become a daemon – and
- * more: threads that it makes are OS threads.
+ * A child forked once there are threads goes on as the one thread that called fork(2), and
+ * natively: no worker, no engine, every call the kernel's, the program's own actions and mask in
+ * force.  So it may do what a child of a threaded program may – execute, exit, become a daemon –
+ * and more: threads that it makes are OS threads.
  */
 #ifndef INTERCEPT_PROCESS_H
 #define INTERCEPT_PROCESS_H

@@ -100,7 +100,8 @@ struct signals {
 	int pid;
 	_Atomic int tid;     /* of green-signals */
 	uint64_t real_mask;  /* of workers */
-	uint64_t first_mask; /* of the process when it began */
+	uint64_t first_mask; /* of the first thread when it became green */
+	stack_t first_stack; /* the same */
 };
 extern internal struct signals signals;
 

@@ -11,6 +11,7 @@
  * once more; they become takers, then look at the bit.
  */
 #include "arch/base.h"
+#include "intercept/dispatch.h"
 #include "intercept/kick.h"
 #include "intercept/posix_timer.h"
 #include "intercept/signal.h"
@@ -211,17 +212,24 @@ void signals_start(void)
 	signals.real_mask = ~SIGNALS_REAL;
 	sys3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals.real_mask, &before, sizeof(before));
+	sys2(SYS_sigaltstack, NULL, &signals.first_stack);
+	signals.first_stack.ss_flags &= ~SS_ONSTACK;
 	signals.first_mask = before & ~SIGNALS_UNBLOCKABLE;
 	for (int sig = 1; sig <= SIGNAL_COUNT; sig++) {
 		sys4(SYS_rt_sigaction, sig, NULL, &signals.actions[sig], sizeof(before));
 		signal_set_real(sig);
 	}
+	if (dispatch_started)
+		memcpy(&signals.actions[SIGSYS], dispatch_replaced,
+		       sizeof(signals.actions[SIGSYS]));
 }
 
 void signal_thread_begin(struct thread *t, const struct thread *parent)
 {
 	t->sigmask_swapped = false;
 	t->altstack = (stack_t){ .ss_flags = SS_DISABLE };
+	if (!parent)
+		t->altstack = signals.first_stack;
 	atomic_store_explicit(&t->awaited, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->sigmask, parent ? signal_mask_of(parent) : signals.first_mask,
 	                      memory_order_relaxed);

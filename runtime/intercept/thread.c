@@ -9,6 +9,7 @@
  */
 #include "intercept/thread.h"
 #include "arch/switch.h"
+#include "intercept/before.h"
 #include "intercept/entry.h"
 #include "intercept/process.h"
 #include "intercept/signal.h"
@@ -253,5 +254,6 @@ int thread_adopt_main(void)
 	atomic_store_explicit(&w->current, gt, memory_order_relaxed);
 	/* What came since green-signals began found nobody to take it. */
 	signals_unhold(~signals.first_mask);
+	before_take_signals(t);
 	return 0;
 }

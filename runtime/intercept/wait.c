@@ -129,58 +129,6 @@ long wait_for_time(const struct call *c, int64_t deadline_ns)
 	}
 }
 
-/* ---- what came with the process --------------------------------------------------- */
-
-static void look_at(int fd)
-{
-	struct linger linger;
-	socklen_t size = sizeof(linger);
-
-	if (limit_of(fd, SO_RCVTIMEO) != GREEN_FOREVER ||
-	    limit_of(fd, SO_SNDTIMEO) != GREEN_FOREVER)
-		atomic_store_explicit(&wait_limits_used, true, memory_order_relaxed);
-	if (sys5(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &linger, &size) == 0 && linger.l_onoff)
-		atomic_store_explicit(&wait_lingers_used, true, memory_order_relaxed);
-}
-
-struct entry { /* of getdents64(2) */
-	uint64_t inode, offset;
-	unsigned short size;
-	unsigned char type;
-	char name[];
-};
-
-static int number_of(const char *name)
-{
-	int n = 0;
-
-	for (; *name >= '0' && *name <= '9'; name++)
-		n = n * 10 + (*name - '0');
-	return *name ? -1 : n;
-}
-
-void wait_look_at_inherited(void)
-{
-	_Alignas(struct entry) char entries[4096];
-	long n, dir = sys4(SYS_openat, AT_FDCWD, "/proc/self/fd",
-	                   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-
-	if (dir < 0) { /* no way to know */
-		atomic_store_explicit(&wait_limits_used, true, memory_order_relaxed);
-		atomic_store_explicit(&wait_lingers_used, true, memory_order_relaxed);
-		return;
-	}
-	while ((n = sys3(SYS_getdents64, dir, entries, sizeof(entries))) > 0)
-		for (long at = 0; at < n;) {
-			const struct entry *e = (const struct entry *)(const void *)(entries + at);
-			int fd = number_of(e->name);
-			if (fd >= 0)
-				look_at(fd);
-			at += e->size;
-		}
-	sys1(SYS_close, dir);
-}
-
 /* ---- time ------------------------------------------------------------------- */
 
 int64_t wait_duration(const struct timespec *ts)

@@ -54,8 +54,6 @@ long wait_for_time(const struct call *c, int64_t deadline_ns);
 extern internal _Atomic bool wait_limits_used;
 /* Some may linger (SO_LINGER). */
 extern internal _Atomic bool wait_lingers_used;
-/* Looks at the descriptors that the process was started with.  Once. */
-void wait_look_at_inherited(void);
 
 /* Descriptors came along with a message: nobody knows what was set for them. */
 static inline void wait_note_received(const struct msghdr *msg)

@@ -209,6 +209,31 @@ test_stack() {
 	says 0 '^262144$' "$run" --stack 256K "$temp/size"
 }
 
+# Nothing is started for a program without threads.
+test_without_threads() {
+	program seven || return 1
+	says 7 'report of "seven" .*: it made no thread' "$run" --report "$temp/seven" &&
+		equal 'lines' 1 "$(wc -l <"$temp/said")" &&
+		says 7 '' "$run" --report="$temp/none" "$temp/seven" &&
+		has 'the file' 'made no thread' "$temp/none"
+}
+
+# What it did before its first thread holds; also if it has become a daemon in between.
+test_before_the_first_thread() {
+	local mode i
+	"${CC:-cc}" -O1 -o "$temp/late" tests/e2e/late.c -pthread || return 1
+	says 0 '' "$temp/late" native || return 1
+	for mode in auto patch dispatch both; do
+		says 0 '' "$run" --intercept $mode "$temp/late" green || return 1
+		"$run" --intercept $mode "$temp/late" daemon green >"$temp/$mode" 2>&1 || return 1
+		for ((i = 0; i < 200; i++)); do
+			[ -s "$temp/$mode" ] && break
+			sleep 0.1
+		done
+		equal "the daemon with $mode" good "$(<"$temp/$mode")" || return 1
+	done
+}
+
 check usage test_usage
 check finds test_finds
 check arguments_and_environment test_arguments_and_environment
@@ -222,6 +247,8 @@ check report test_report
 check signals_at_start test_signals_at_start
 check audit test_audit
 check stack test_stack
+check without_threads test_without_threads
+check before_the_first_thread test_before_the_first_thread
 
 # ---- conformance ---------------------------------------------------------------
 
