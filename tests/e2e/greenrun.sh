@@ -136,8 +136,19 @@ test_follows_scripts() {
 # Signals that come while the runtime starts end a program that does nothing about them.
 test_signals_at_start() {
 	local i status
+	cat >"$temp/pauses.c" <<-'END'
+		#include <pthread.h>
+		#include <unistd.h>
+		static void *sleeps(void *unused) { return sleep(3), unused; }
+		int main(void)
+		{
+			pthread_t t;
+			return pthread_create(&t, 0, sleeps, 0) || pthread_join(t, 0);
+		}
+	END
+	"${CC:-cc}" -o "$temp/pauses" "$temp/pauses.c" -pthread || return 1
 	for ((i = 0; i < 60; i++)); do
-		"$run" sleep 3 >/dev/null 2>&1 &
+		"$run" "$temp/pauses" >/dev/null 2>&1 &
 		sleep "$(printf "0.%03d" $((i * 7 % 40)))"
 		kill -TERM $!
 		wait $! 2>/dev/null
