@@ -218,7 +218,7 @@ $(static_lib) $(test_lib):
 
 $(shared_lib): $(call object,$(lib_src)) runtime/libgreen.map
 	$(call say,LINK)
-	$(Q)$(CC) $(all_cflags) $(all_ldflags) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -shared -static-libgcc -Wl,-soname,$(SONAME) -Wl,-z,defs \
 		-Wl,--version-script=runtime/libgreen.map -Wl,--exclude-libs,ALL \
 		-o $@ $(filter %.o,$^) $(libs)
 	$(Q)ln -sf $(@F) $(B)/$(SONAME)

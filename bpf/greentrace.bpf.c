@@ -143,7 +143,7 @@ int on_enter(struct pt_regs *ctx)
 		__sync_fetch_and_add(n, 1); /* another CPU was first */
 	else
 		count(COUNT_ENTRIES, 1);
-	if ((key.why == TRACE_IO || key.why == TRACE_CLOSE) && fd >= 0)
+	if ((key.why == TRACE_IO || key.why == TRACE_CLOSE || key.why >= TRACE_CALL) && fd >= 0)
 		note_descriptor(&key, fd);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "arena.h"
 #include "census.h"
 #include "hibernate.h"
+#include "intercept/switch_why.h"
 #include "io_op.h"
 #include "mutex.h"
 #include "pack.h"
@@ -72,6 +73,9 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           NAMED("why:select", PARK_SELECT), NAMED("why:pool", PARK_POOL),
 	           NAMED("why:io", PARK_IO), NAMED("why:close", PARK_CLOSE),
 	           NAMED("why:offload", PARK_OFFLOAD), NAMED("why:futex", PARK_FUTEX),
+#define SWITCHES(name, has_file) NAMED("call:" #name, SWITCH_##name),
+#include "intercept/switch_list.h"
+#undef SWITCHES
 
 	           GLOBAL(census_sites), STRUCT(census_site), FIELD(census_site, pc),
 	           FIELD(census_site, fn), FIELD(census_site, deepest), FIELD(census_site, size),

@@ -40,7 +40,7 @@ struct descriptor_item {
 	uint64_t size;
 };
 
-#define DESCRIPTOR_ITEMS 192 /* at most; those with an empty name say nothing */
+#define DESCRIPTOR_ITEMS 256 /* at most; those with an empty name say nothing */
 
 struct descriptor {
 	char magic[8];

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 #define SEEN 1024 /* sites remembered by a worker */
 #define SEEN_TRIES 8
@@ -40,6 +41,8 @@ struct trace_info trace_info = {
 uint64_t trace_keeping;
 _Atomic uint32_t trace_sections;
 int64_t trace_stacks_ns = TRACE_STACK_AGAIN_NS;
+static _Atomic bool ending; /* trace_end() */
+struct trace_call *(*trace_call_hook)(struct gt *self);
 
 /* ---- the clock -------------------------------------------------------------------- */
 
@@ -217,10 +220,43 @@ void trace_tick(struct worker *w, int64_t now)
 	t->clock_at = TRACE_STALE;
 	if (unlikely(t->stacks_on) && !trace_wants_hot(stack))
 		t->stacks_on = false;
-	if (trace_wants_hot(flush) && has_pending(t) && now - t->flushed_ns >= HELD_NS) {
+	if (trace_wants_hot(flush) && has_pending(t) &&
+	    (now - t->flushed_ns >= HELD_NS ||
+	     atomic_load_explicit(&ending, memory_order_relaxed))) {
 		hand_on(w, trace_now());
 		t->flushed_ns = now;
 	}
+}
+
+static bool others_have_pending(const struct worker *self)
+{
+	for (unsigned i = 0; i < rt.workers_count; i++) {
+		const struct worker *w = worker_at(i);
+		if (w && w != self && has_pending(&w->trace))
+			return true;
+	}
+	return false;
+}
+
+void trace_end(void)
+{
+	struct worker *self = worker_self();
+	const struct timespec pause = { .tv_nsec = GREEN_US(100) };
+	int64_t limit = sys.now() + HELD_NS;
+
+	if (!trace_wants_hot(flush))
+		return;
+	/* Relaxed: who wakes up sees it, who is awake will soon. */
+	atomic_store_explicit(&ending, true, memory_order_relaxed);
+	if (self && has_pending(&self->trace))
+		hand_on(self, trace_now());
+	for (unsigned i = 0; i < rt.workers_count; i++) {
+		struct worker *w = worker_at(i);
+		if (w && w != self && has_pending(&w->trace))
+			sched_wake_worker(w);
+	}
+	while (others_have_pending(self) && sys.now() < limit)
+		sys2(SYS_nanosleep, &pause, NULL);
 }
 
 int64_t trace_sleep(struct worker *w, int64_t limit)
@@ -316,16 +352,15 @@ static bool is_news(struct worker *w, uint64_t key)
  * that many call is one site: what tells its callers apart, most often, is how deep the
  * stack is there. */
 static never_inline void show_stack(struct worker *w, const struct gt *self, void *site,
-                                    enum park_why why, void *pc, char *frame)
+                                    unsigned why, void *pc, char *frame)
 {
 	/* A stack that somebody else has made: its top is not known. */
 	uintptr_t top = stack_is_slot(self->stack) ? (uintptr_t)stack_top(self->stack) : 0;
 	uint64_t depth = top ? top - (uintptr_t)frame : 0;
-	uint64_t key =
-		((uint64_t)(uintptr_t)site << 8 | (uint64_t)why) + depth * 0xd6e8feb86659fd93u;
+	uint64_t key = ((uint64_t)(uintptr_t)site << 8 | why) + depth * 0xd6e8feb86659fd93u;
 
 	if (is_news(w, key ? key : 1))
-		probe_stack(gt_handle(self), (uintptr_t)site, (uint64_t)why, (uintptr_t)pc,
+		probe_stack(gt_handle(self), (uintptr_t)site, why, (uintptr_t)pc,
 		            (uintptr_t)(frame + 2 * sizeof(void *)), top);
 }
 
@@ -338,10 +373,36 @@ static never_inline void show_stack(struct worker *w, const struct gt *self, voi
 
 /* ---- hooks ---------------------------------------------------------------------- */
 
-never_inline uint64_t trace_left(struct worker *w, const struct gt *self)
+/* What its wait is called: by itself, or by the call of the program that waits. */
+struct place {
+	void *site;
+	unsigned why;
+};
+
+static inline struct place name_call(struct gt *self, struct place place)
 {
-	SHOW_STACK(w, self, atomic_load_explicit(&self->wait_pc, memory_order_relaxed),
-	           (enum park_why)atomic_load_explicit(&self->why, memory_order_relaxed));
+	if (likely(!trace_call_hook) || !trace_attached())
+		return place;
+	const struct trace_call *call = trace_call_hook(self);
+	if (!call)
+		return place;
+	return (struct place){ call->site, call->why ? call->why : place.why };
+}
+
+static inline struct place place_of(struct gt *self)
+{
+	struct place own = { atomic_load_explicit(&self->wait_pc, memory_order_relaxed),
+		             atomic_load_explicit(&self->why, memory_order_relaxed) };
+
+	return name_call(self, own);
+}
+
+never_inline uint64_t trace_left(struct worker *w, struct gt *self)
+{
+	if (unlikely(trace_attached())) {
+		struct place place = place_of(self);
+		SHOW_STACK(w, self, place.site, place.why);
+	}
 	return clock_leaving(w) | 1; /* never 0 */
 }
 
@@ -401,9 +462,8 @@ never_inline void trace_arrived(const struct worker *before, struct gt *self, ui
 	/* A time again, for reports. */
 	atomic_store_explicit(&self->since_ns, atomic_load_explicit(&w->now, memory_order_relaxed),
 	                      memory_order_relaxed);
-	RECORD(w, self, atomic_load_explicit(&self->wait_pc, memory_order_relaxed),
-	       atomic_load_explicit(&self->why, memory_order_relaxed), flags, now, away, ready,
-	       waker);
+	struct place place = place_of(self);
+	RECORD(w, self, place.site, place.why, flags, now, away, ready, waker);
 }
 
 never_inline void trace_yield(struct worker *w, struct gt *self, void *pc)
@@ -416,7 +476,8 @@ never_inline void trace_yield(struct worker *w, struct gt *self, void *pc)
 		sched_yield_self(w);
 		return;
 	}
-	SHOW_STACK(w, self, pc, PARK_YIELD);
+	struct place place = name_call(self, (struct place){ pc, PARK_YIELD });
+	SHOW_STACK(w, self, place.site, place.why);
 	uint64_t left = clock_leaving(w);
 	sched_yield_self(w);
 	w = worker_self();
@@ -426,7 +487,7 @@ never_inline void trace_yield(struct worker *w, struct gt *self, void *pc)
 	unsigned flags = w != before ? TRACE_MOVED : 0;
 	if (switches_of(w) - w->trace.clock_at > 1)
 		flags |= TRACE_COARSE;
-	RECORD(w, self, pc, PARK_YIELD, flags, now, away, away, GT_NONE);
+	RECORD(w, self, place.site, place.why, flags, now, away, away, GT_NONE);
 }
 
 void trace_spawn(const struct gt *gt, const void *pc)
@@ -441,11 +502,18 @@ void trace_spawn(const struct gt *gt, const void *pc)
 void trace_entered(void *pc, enum park_why why, uint64_t object)
 {
 	struct gt *self = gt_self();
+	struct trace_call *call = self && trace_call_hook ? trace_call_hook(self) : NULL;
+	uint64_t shown = why;
 
-	if (!self)
+	if (!self || (call && call->told))
 		return;
+	if (call) {
+		call->told = true;
+		pc = call->site;
+		shown = call->why ? call->why : shown;
+	}
 	if (trace_wants_hot(enter))
-		probe_enter(gt_handle(self), pc, (uint64_t)why, object);
+		probe_enter(gt_handle(self), pc, shown, object);
 	noswitch_entered(self, pc, why);
 }
 

@@ -53,6 +53,16 @@ extern internal int64_t trace_stacks_ns;         /* until stacks are shown again
 extern internal uint64_t trace_keeping;          /* is the flight recorder on? */
 extern internal _Atomic uint32_t trace_sections; /* has anybody begun a green_noswitch section? */
 
+/* Under interception: the system call of the program that a green thread is in. */
+struct trace_call {
+	void *site;   /* where the program made it, by way of its libraries */
+	unsigned why; /* TRACE_CALL and above; 0: not one that may switch */
+	bool told;    /* to who is attached to `enter` */
+};
+/* NULL: nothing is intercepted.  Its result is NULL for a thread in none, and good until the
+ * thread's next call. */
+extern internal struct trace_call *(*trace_call_hook)(struct gt *self);
+
 /* ---- hooks -------------------------------------------------------------------- */
 
 static inline uint64_t trace_attached(void)
@@ -76,8 +86,8 @@ static inline void trace_enter(void *pc, enum park_why why, uint64_t object)
 }
 
 /* self is about to park.  What trace_arrive() is to be given; 0: nothing. */
-uint64_t trace_left(struct worker *w, const struct gt *self);
-static inline uint64_t trace_leave(struct worker *w, const struct gt *self)
+uint64_t trace_left(struct worker *w, struct gt *self);
+static inline uint64_t trace_leave(struct worker *w, struct gt *self)
 {
 	return likely(trace_attached() | trace_keeping) ? trace_left(w, self) : 0;
 }
@@ -121,6 +131,10 @@ void trace_worker_free(struct worker *w); /* its memory */
 
 /* It looks around: hands on what has lain for 10 ms. */
 void trace_tick(struct worker *w, int64_t now);
+
+/* The process is about to end, with workers that run: what they have recorded is handed on,
+ * unless that takes them longer than 10 ms. */
+void trace_end(void);
 
 /* The monitor, a hundred times a second: the clock shall be read at w's next switch,
  * so that a time is never older than that, however long green threads run. */

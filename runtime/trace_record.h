@@ -29,7 +29,8 @@
  *	nops in functions without a red zone.  Of each probe there is one site.
  *	THREAD is a handle (green_t: generation << 26 | index), 0: an OS thread, or
  *	nobody.  SITE is the return address of the call of a public function: the
- *	application's line.  WORKER is the address of a struct worker.
+ *	application's line; of an intercepted system call, where the program itself called
+ *	the libraries that made it.  WORKER is the address of a struct worker.
  *
  *	in the word trace_hot, each with its semaphore:
  *	flush         RECORDS (address), COUNT (1 … TRACE_BATCH), NOW (ticks), WORKER
@@ -45,7 +46,8 @@
  *	                the bytes from there to STACK_TOP are all there
  *	enter         THREAD, SITE, WHY, OBJECT
  *	                a call that may switch begins, whether it will or not.  OBJECT:
- *	                the descriptor for TRACE_IO and TRACE_CLOSE (-1: none, several), the
+ *	                the descriptor for TRACE_IO, TRACE_CLOSE and from TRACE_CALL on
+ *	                (-1: none, several), the
  *	                handle of the other thread for TRACE_JOIN, nanoseconds for
  *	                TRACE_SLEEP, else the address of what is waited for, or 0
  *
@@ -97,6 +99,7 @@ enum trace_why {
 	TRACE_OFFLOAD,
 	TRACE_FUTEX,
 	TRACE_WHY_COUNT,
+	TRACE_CALL = 64, /* from here on: intercepted system calls; descriptor items "call:NAME" */
 };
 
 /* How it came to go on: low bits of the flags; enum wake_reason has the same

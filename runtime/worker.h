@@ -93,6 +93,8 @@ struct worker {
 	uint16_t tier_end[4];
 	_Atomic uint64_t spawned, ended; /* green threads, by this worker */
 
+	volatile uint8_t gate; /* for system calls from outside the runtime: GATE_* */
+
 	cache_aligned struct trace_worker trace;
 
 	/* Owner and thieves. */
@@ -121,6 +123,10 @@ struct worker {
 	int64_t census_hot_at, census_fresh_at; /* census.h */
 	uint32_t census_credit;
 };
+
+/* What the kernel reads where it dispatches system calls (intercept/dispatch.h). */
+#define GATE_OPEN 0
+#define GATE_SHUT 1
 
 /* Set in rt.spawned_outside when the last green thread has ended: no OS thread
  * can start another one in this run. */

@@ -4,6 +4,7 @@
  */
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "worker.h"
 #include "arch/cpu.h"
 #include "arch/sys.h"
 
@@ -153,9 +154,15 @@ static long set_dispatch(unsigned long how)
 {
 	bool on = how == PR_SYS_DISPATCH_ON;
 
-	/* Without a selector byte all calls from elsewhere are dispatched. */
+	struct worker *w = worker_self();
+
+	if (w)
+		w->gate = GATE_SHUT;
+	/* Without a worker's byte all calls from elsewhere are dispatched, as with one but for
+	 * the moment of a probe (probes.c). */
 	return sys5(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, how, on ? __start_green_text : NULL,
-	            on ? (uintptr_t)__stop_green_text - (uintptr_t)__start_green_text : 0, 0);
+	            on ? (uintptr_t)__stop_green_text - (uintptr_t)__start_green_text : 0,
+	            on && w ? &w->gate : NULL);
 }
 
 int dispatch_arm(void)

@@ -8,6 +8,7 @@
 #include "intercept/audit.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/route.h"
 #include "intercept/tally.h"
 #include "worker.h"
 
@@ -71,6 +72,11 @@ long intercept_fast(struct call *c)
 	tally_call(w, nr);
 	if (!calls[nr].name)
 		return pass_on(c);
+	c->result = 0;
+	if (unlikely(route_wanted(nr))) {
+		c->result = CALL_UNTRIED;
+		return CALL_MORE;
+	}
 	if (!calls[nr].fast)
 		return CALL_MORE;
 	long r = calls[nr].fast(c);

@@ -11,6 +11,7 @@
 #include "intercept/credentials.h"
 #include "intercept/interceptors.h"
 #include "intercept/preempt.h"
+#include "intercept/route.h"
 #include "intercept/signal.h"
 #include "intercept/tally.h"
 #include "intercept/thread.h"
@@ -41,6 +42,19 @@ static inline bool is_restart(long r)
 	return unlikely(r <= CALL_RESTARTSYS && r >= CALL_RESTART_BLOCK);
 }
 
+/* Somebody wants to know of the call, before the fast stage: both, here. */
+static never_inline long entered(struct call *c)
+{
+	const struct call_entry *entry = &calls[c->nr];
+	long r = CALL_MORE;
+
+	c->result = 0;
+	route_entered(c);
+	if (entry->fast)
+		r = entry->fast(c);
+	return r == CALL_MORE ? entry->full(c) : r;
+}
+
 long intercept_full(struct call *c)
 {
 	struct thread *t = thread_self();
@@ -48,7 +62,8 @@ long intercept_full(struct call *c)
 
 	t->detained = true;
 	t->call = c;
-	long r = calls[c->nr].full(c);
+	t->placed = NULL;
+	long r = unlikely(c->result == CALL_UNTRIED) ? entered(c) : calls[c->nr].full(c);
 	if (r == CALL_PASS)
 		r = unlikely(audit_limit_ns) ? audit_call(c) : call_real(c);
 	t->call = outer;
@@ -96,6 +111,7 @@ static int start_workers(void)
 		return r;
 	}
 	intercept_vector_init();
+	route_start();
 	thread_exit_init();
 	credentials_start();
 	signals_start();

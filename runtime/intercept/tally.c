@@ -13,6 +13,7 @@
 #include "report.h"
 #include "scheduler.h"
 #include "symbol.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -241,6 +242,7 @@ static void report_head(struct report *r)
 
 void tally_end(void)
 {
+	trace_end();
 	struct green_info info;
 	struct report r;
 

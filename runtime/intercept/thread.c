@@ -195,8 +195,10 @@ long call_clone(struct call *c)
 
 long call_sched_yield(struct call *c)
 {
-	(void)c;
-	sched_yield_self(worker_self());
+	if (unlikely(trace_observed()))
+		trace_yield(worker_self(), gt_self(), (void *)c->pc);
+	else
+		sched_yield_self(worker_self());
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "gt.h"
 #include "intercept/call.h"
 #include "park.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <signal.h>
@@ -57,6 +58,8 @@ struct thread {
 	struct signal_record *queue; /* under the lock of signal.h */
 	stack_t altstack;            /* sigaltstack(2) */
 	struct futex_wait futex;
+	const struct call *placed;   /* the call that place is of; NULL: of none now */
+	struct trace_call place;     /* for tracers (route.h) */
 	uint64_t cpus;               /* sched_setaffinity(2): the first 64; 0: nothing was set */
 	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME) */
 };

@@ -113,7 +113,7 @@ test_damaged() {
 		esac
 	done
 	cp "$temp/recording" "$temp/bad"
-	printf '\002' | dd of="$temp/bad" bs=1 seek=8 conv=notrunc 2>"$temp/dd"
+	printf '\377' | dd of="$temp/bad" bs=1 seek=8 conv=notrunc 2>"$temp/dd"
 	trace 2 report "$temp/bad" || return 1
 	has 'the version' 'it is of version 2; this greentrace reads version 1' "$temp/err"
 }

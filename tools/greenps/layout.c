@@ -134,6 +134,8 @@ static void keep_item(struct layout *l, const struct descriptor_item *item)
 		keep_name(l->states, item, item->name + 6);
 	if (strncmp(item->name, "why:", 4) == 0)
 		keep_name(l->whys, item, item->name + 4);
+	if (strncmp(item->name, "call:", 5) == 0)
+		keep_name(l->whys, item, item->name + 5);
 	if (strncmp(item->name, "frame.reg", 9) == 0) {
 		unsigned n = register_number(item->name + 9);
 		if (n < LAYOUT_REGISTERS)

@@ -117,7 +117,7 @@ struct field {
 	X(worker_trace_records, "worker.trace.records") \
 	X(worker_trace_head, "worker.trace.head")
 
-#define LAYOUT_NAMES 64     /* values of an enum that can have a name */
+#define LAYOUT_NAMES 256    /* values of an enum that can have a name */
 #define LAYOUT_REGISTERS 17 /* DWARF numbers that can be in a saved context */
 #define STRUCT_SIZE_MAX 65536
 #define SLOT_SIZE_MAX 64 /* what is known of a slot's sleep */

@@ -11,15 +11,23 @@
 #include "view.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* ---- the lockfile ---------------------------------------------------------------- */
+
+/* An unmodified program's lock is a system call only if somebody else has it just then. */
+static bool is_by_chance(const struct trace *t, const struct site *site)
+{
+	return site->why >= TRACE_CALL &&
+	       strncmp(layout_why(&t->session.layout, site->why), "futex", 5) == 0;
+}
 
 /* False: no memory. */
 static bool make_lock(struct trace *t, struct lock *lock)
 {
 	for (size_t i = 0; i < t->sites.size; i++) {
 		const struct site *site = t->sites.slots[i];
-		if (!site || !site->entries)
+		if (!site || !site->entries || is_by_chance(t, site))
 			continue;
 		const struct symbol *y = site->symbol;
 		char place[64];

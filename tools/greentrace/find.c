@@ -46,8 +46,7 @@ static bool is_called(pid_t pid, const char *name)
 	return strcmp(text, name) == 0;
 }
 
-/* Whatever it is that may not be looked at has none. */
-static bool has_runtime(pid_t pid)
+bool find_has_runtime(pid_t pid)
 {
 	struct target target;
 	struct layout *layout = malloc(sizeof(*layout));
@@ -118,7 +117,7 @@ int find_news(struct found *f, const char *name)
 	f->news_count = 0;
 	for (size_t i = 0; i < count && ok; i++)
 		if (!is_seen(f, now[i]) && (!name || is_called(now[i], name)) &&
-		    has_runtime(now[i]))
+		    find_has_runtime(now[i]))
 			ok = add(&f->news, &f->news_count, now[i]);
 	/* Those that have ended are forgotten: their numbers may be given away again. */
 	free(f->seen);

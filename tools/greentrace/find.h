@@ -27,6 +27,9 @@ void find_free(struct found *f);
  * has been reported. */
 int find_one(const char *name, pid_t *pid);
 
+/* Whatever it is that may not be looked at has none. */
+bool find_has_runtime(pid_t pid);
+
 /* complain() is silent meanwhile: most processes have none. */
 extern bool find_looks;
 

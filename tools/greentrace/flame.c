@@ -88,7 +88,7 @@ static void count_path(void *arg, const struct path *path)
 {
 	struct share *s = arg;
 
-	if (path->pcs[0] == s->site->pc)
+	if (path_is_of(path, s->site->pc, s->site->why))
 		s->stacks += path->count;
 }
 
@@ -97,7 +97,7 @@ static void give_path(void *arg, const struct path *path)
 	struct share *s = arg;
 	double part = (double)path->count / (double)(s->stacks ? s->stacks : 1);
 
-	if (path->pcs[0] != s->site->pc)
+	if (!path_is_of(path, s->site->pc, s->site->why))
 		return;
 	uint64_t ns = (uint64_t)((double)s->site->parked.total_ns * part);
 	s->given += ns;

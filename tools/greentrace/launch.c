@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * A breakpoint at the entry point, as debuggers do it: there the dynamic linker has
- * mapped the libraries, so that it is known which file has the runtime.
+ * mapped the libraries, so that it is known which file has the runtime.  Where none has, it
+ * may be a program that starts another in its place, as greenrun does.
  */
 #include "launch.h"
 #include "escape.h"
+#include "find.h"
 #include "greenps.h"
 
 #include <elf.h>
@@ -40,15 +42,16 @@ static uint64_t entry_of(pid_t pid)
 	return address;
 }
 
-/* Until it stops for SIGTRAP; other signals are its own.  False: it has ended. */
-static bool wait_for_trap(pid_t pid)
+/* Until it stops for SIGTRAP; other signals are its own.  False: it has ended, which
+ * *status says how. */
+static bool wait_for_trap(pid_t pid, int *status)
 {
-	int status, signal;
+	int signal;
 
 	for (;;) {
-		if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status))
+		if (waitpid(pid, status, 0) < 0 || !WIFSTOPPED(*status))
 			return false;
-		signal = WSTOPSIG(status);
+		signal = WSTOPSIG(*status);
 		if (signal == SIGTRAP)
 			return true;
 		ptrace(PTRACE_CONT, pid, NULL, (void *)(uintptr_t)signal);
@@ -68,6 +71,7 @@ static bool set_pc(pid_t pid, uint64_t pc)
 static bool run_to(pid_t pid, uint64_t address)
 {
 	void *at = (void *)(uintptr_t)address;
+	int status;
 
 	errno = 0;
 	long word = ptrace(PTRACE_PEEKTEXT, pid, at, NULL);
@@ -75,7 +79,7 @@ static bool run_to(pid_t pid, uint64_t address)
 		return false;
 	void *broken = (void *)(((unsigned long)word & ~0xfful) | BREAKPOINT);
 	return ptrace(PTRACE_POKETEXT, pid, at, broken) == 0 &&
-	       ptrace(PTRACE_CONT, pid, NULL, NULL) == 0 && wait_for_trap(pid) &&
+	       ptrace(PTRACE_CONT, pid, NULL, NULL) == 0 && wait_for_trap(pid, &status) &&
 	       ptrace(PTRACE_POKETEXT, pid, at, (void *)word) == 0 && set_pc(pid, address);
 }
 
@@ -98,10 +102,52 @@ static int exec_error(int report)
 	return n == sizeof(error) ? error : 0;
 }
 
+/* Stopped behind execve(2): on to its entry point. */
+static bool enter(pid_t pid)
+{
+	uint64_t entry = entry_of(pid);
+
+	return entry != 0 && run_to(pid, entry);
+}
+
+/* No runtime there: on to the entry point of the program that it executes in its place.
+ * False: it has ended before, or cannot be followed. */
+static bool enter_next(pid_t pid, int *status)
+{
+	return ptrace(PTRACE_CONT, pid, NULL, NULL) == 0 && wait_for_trap(pid, status) &&
+	       *status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8) && enter(pid);
+}
+
+static bool follow(pid_t pid, int *status)
+{
+	const long options = PTRACE_O_EXITKILL | PTRACE_O_TRACEEXEC;
+
+	if (!wait_for_trap(pid, status) ||
+	    ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(uintptr_t)options) != 0 || !enter(pid))
+		return false;
+	while (!find_has_runtime(pid))
+		if (!enter_next(pid, status))
+			return false;
+	return true;
+}
+
+static int give_up(pid_t pid, int status, const char *shown)
+{
+	if (WIFEXITED(status) || WIFSIGNALED(status))
+		return problem("%s is not a libgreen program (or its libgreen is older than 0.1), "
+		               "and executed none",
+		               shown);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return problem("%s cannot be started under control (PTRACE_TRACEME: is ptrace allowed "
+	               "here?)",
+	               shown);
+}
+
 int launch(pid_t *pid, char **argv)
 {
 	char shown[300];
-	int ends[2], error;
+	int ends[2], error, status = W_STOPCODE(0);
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return problem("no pipe: %s", strerror(errno));
@@ -118,16 +164,7 @@ int launch(pid_t *pid, char **argv)
 			waitpid(*pid, NULL, 0);
 		return problem("%s: %s", shown, strerror(error));
 	}
-	uint64_t entry;
-	if (wait_for_trap(*pid) &&
-	    ptrace(PTRACE_SETOPTIONS, *pid, NULL, (void *)PTRACE_O_EXITKILL) == 0 &&
-	    (entry = entry_of(*pid)) != 0 && run_to(*pid, entry))
-		return EXIT_OK;
-	kill(*pid, SIGKILL);
-	waitpid(*pid, NULL, 0);
-	return problem("%s cannot be started under control (PTRACE_TRACEME: is ptrace allowed "
-	               "here?)",
-	               shown);
+	return follow(*pid, &status) ? EXIT_OK : give_up(*pid, status, shown);
 }
 
 int launch_go(pid_t pid)

@@ -8,8 +8,9 @@
 #include <sys/types.h>
 
 /* Starts it and stops it at its entry point: its libraries have been mapped, nothing of
- * it has run.  *pid: its number.  EXIT_OK, or a problem that has been reported.  It is
- * killed if this process ends before launch_go(). */
+ * it has run.  A program without a runtime goes on to the one that it executes.  *pid: its number.
+ * EXIT_OK, or a problem that has been reported.  It is killed if this process ends before
+ * launch_go(). */
 int launch(pid_t *pid, char **argv);
 
 /* Lets it run.  EXIT_OK, or a problem that has been reported. */

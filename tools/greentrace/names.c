@@ -237,18 +237,43 @@ static bool is_boot(struct names *n, const struct frame *frame)
 	       strcmp(function, "runtime_main") == 0;
 }
 
+/* The first frame of a path from a probe of the runtime's to the site. */
+static size_t first_of(const struct names *n, const struct frame *frames, size_t depth,
+                       uint64_t site, uint64_t why)
+{
+	const struct layout *l = &n->snapshot.layout;
+	size_t i = 0;
+
+	if (why < TRACE_CALL) {
+		while (i < depth && frames[i].pc != site)
+			i++;
+		return i < depth ? i : 0;
+	}
+	/* An intercepted call: there are libraries in between. */
+	while (i < depth && frames[i].pc >= l->text.value && frames[i].pc < l->text_end.value)
+		i++;
+	return i;
+}
+
+void path_note(struct path *path, uint64_t site, uint64_t why)
+{
+	path->why = why;
+	for (path->at = 0; path->at + 1 < path->depth; path->at++)
+		if (path->pcs[path->at] == site)
+			return;
+	if (path->pcs[path->at] != site)
+		path->at = 0;
+}
+
 struct path *names_path(struct names *n, const struct event_stack *e, uint64_t site)
 {
 	uint64_t registers[LAYOUT_REGISTERS];
 	struct frame frames[FRAMES_MAX];
-	size_t first = 0;
 
 	_Static_assert(EVENT_REGISTERS == LAYOUT_REGISTERS, "both go by DWARF numbers");
 	memcpy(registers, e->registers, sizeof(registers));
 	size_t depth = stack_walk_copy(n->symbols, registers, e->stack, e->size, frames);
-	for (size_t i = 0; site && i < depth && !first; i++)
-		if (frames[i].pc == site)
-			first = i;
+	size_t first = site ? first_of(n, frames, depth, site, e->why) : 0;
 	while (depth > first + 1 && is_boot(n, &frames[depth - 1]))
 		depth--;
 	if (depth == first)

@@ -16,6 +16,8 @@ struct path { /* innermost first, without the runtime's own frames */
 	uint64_t count;  /* how often it was seen */
 	uint32_t number; /* how many were known before */
 	size_t depth;
+	size_t at; /* of the frame that is the switch point: behind libraries, or the first */
+	uint64_t why;
 	const struct symbol **frames;
 	struct path *next;
 	uint64_t pcs[]; /* depth */
@@ -34,9 +36,16 @@ const struct symbol *names_get(struct names *names, uint64_t pc, bool is_return)
 /* Where the function with that name lies; false: there is none, or its size is not known. */
 bool names_find(struct names *names, const char *function, uint64_t *start, uint64_t *end);
 
-/* The call path in the copy of a stack, from the frame at site (0: from the innermost).
- * NULL: it cannot be unwound. */
+/* The call path in the copy of a stack (0: from the innermost frame; else the runtime's own
+ * are left out, down to the site).  NULL: it cannot be unwound. */
 struct path *names_path(struct names *names, const struct event_stack *e, uint64_t site);
+
+/* It was seen at that switch point, which is to be found among its frames. */
+void path_note(struct path *path, uint64_t site, uint64_t why);
+static inline bool path_is_of(const struct path *path, uint64_t site, uint64_t why)
+{
+	return path->pcs[path->at] == site && (why < TRACE_CALL || path->why == why);
+}
 
 /* A path of only that frame, which a call comes back to.  NULL: no memory. */
 struct path *names_alone(struct names *names, uint64_t pc);

@@ -16,7 +16,7 @@
 #include "trace.h"
 
 #define RECORDING_MAGIC "greentr"
-#define RECORDING_VERSION 1u
+#define RECORDING_VERSION 2u
 #define RECORDING_PART_MAX (1u << 20)
 #define RECORDING_NONE UINT32_MAX /* no path */
 

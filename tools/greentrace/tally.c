@@ -163,8 +163,10 @@ void tally_stack(struct trace *t, const struct event_stack *e, struct path *path
 	case EVENT_STACK:
 	case EVENT_ENTERED:
 		site = site_at(t, e->site, (unsigned)e->why);
-		if (site && path)
+		if (site && path) {
+			path_note(path, e->site, e->why);
 			site->path = path;
+		}
 		break;
 	case EVENT_BLOCKED:
 		stop = stop_at(t, e, path);

@@ -69,7 +69,7 @@ static void take_path(void *arg, const struct path *path)
 	struct paths *p = arg;
 	size_t at = PATHS_SHOWN;
 
-	if (path->pcs[0] != p->site->pc || path->count == 0)
+	if (!path_is_of(path, p->site->pc, p->site->why) || path->count == 0)
 		return;
 	p->all++;
 	while (at > 0 && (!p->most[at - 1] || p->most[at - 1]->count < path->count))
@@ -232,6 +232,18 @@ static void print_wakers(struct trace *t, const struct site *site)
 	                     names_get(t->names, site->wakers.seen[best].value, false)));
 }
 
+/* Callers of the site, which itself is in the row already; before them the libraries that
+ * are between it and an intercepted call, the call last. */
+static void print_path(const struct path *path)
+{
+	char where[512];
+
+	for (size_t i = path ? path->at : 0; i > 0; i--)
+		printf("      > %s\n", place_text(where, sizeof(where), path->frames[i - 1]));
+	for (size_t i = path ? path->at + 1 : 0; path && i < path->depth; i++)
+		printf("      < %s\n", place_text(where, sizeof(where), path->frames[i]));
+}
+
 static void print_site(struct trace *t, const struct site *site)
 {
 	const struct histogram *h = &site->parked;
@@ -246,9 +258,7 @@ static void print_site(struct trace *t, const struct site *site)
 	       place_text(where, sizeof(where), site->symbol));
 	print_descriptors(t, site);
 	print_wakers(t, site);
-	/* Its first frame is the site itself. */
-	for (size_t i = 1; site->path && i < site->path->depth; i++)
-		printf("      < %s\n", place_text(where, sizeof(where), site->path->frames[i]));
+	print_path(site->path);
 	view_chains(t, site);
 }
 
