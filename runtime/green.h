@@ -137,13 +137,14 @@ struct green_options {
 	 * has at most 2 KiB on it, hibernates: it gives its memory back until the
 	 * thread goes on or somebody touches it ("userfaultfd" rungs only).  While
 	 * memory is short (/proc/pressure/memory, stack_bytes_max) a 64th of it is
-	 * enough.  0 or GREEN_FOREVER: never, and userfaultfd is not used.
-	 * GREEN_HIBERNATE_MS.  What the kernel holds stays (buffers registered with
-	 * io_uring, O_DIRECT; before Linux 6.8 whatever might be).
-	 * The calls of green_io.h may be given memory on the stack of another
-	 * green thread.  On the rung "userfaultfd" a plain system call with such
-	 * a pointer may fail with EFAULT (write to the memory before), and no OS
-	 * thread that touches it may block SIGBUS. */
+	 * enough.  0: 1 s, from when a thousand stacks have been in use at once (and
+	 * longer while many come back soon), where guards can be installed (Linux 6.13).
+	 * GREEN_FOREVER: never, and userfaultfd is not used.
+	 * GREEN_HIBERNATE_MS, where 0 is never.  What the kernel holds stays (buffers registered
+	 * with io_uring, O_DIRECT; before Linux 6.8 whatever might be). The calls of green_io.h may
+	 * be given memory on the stack of another green thread.  On the rung "userfaultfd" a plain
+	 * system call with such a pointer may fail with EFAULT (write to the memory before), and no
+	 * OS thread that touches it may block SIGBUS. */
 	int64_t hibernate_after_ns;
 	/* Memory for stacks, bytes.  A spawn that could exceed it, each thread
 	 * counted with the least it takes (a page; hibernated, what is kept of it),

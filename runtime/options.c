@@ -20,7 +20,8 @@ static char error_text[512];
 static const char *const debug_names[] = { "engine", "stuck", "flight" };
 #define DEBUG_COUNT (sizeof(debug_names) / sizeof(debug_names[0]))
 #define DEBUG_ALL ((1u << DEBUG_COUNT) - 1)
-static unsigned debug_topics; /* a bit for each; written before any worker exists */
+static bool hibernation_asked; /* written before any worker exists, as */
+static unsigned debug_topics;  /* a bit for each; written before any worker exists */
 
 void error_set(const char *format, ...)
 {
@@ -302,6 +303,11 @@ static void default_workers(struct green_options *o)
 	o->workers = quota && quota < n ? quota : n;
 }
 
+bool options_hibernation_asked(void)
+{
+	return hibernation_asked;
+}
+
 int options_resolve(struct green_options *o)
 {
 	int r = env_all(o);
@@ -364,8 +370,9 @@ int options_resolve(struct green_options *o)
 		o->guard_size = OVERFLOW_GUARD_PAGES * (size_t)sysconf(_SC_PAGESIZE);
 	if (!o->workers)
 		default_workers(o);
+	hibernation_asked = o->hibernate_after_ns != 0;
 	if (!o->hibernate_after_ns)
-		o->hibernate_after_ns = GREEN_FOREVER;
+		o->hibernate_after_ns = HIBERNATE_DEFAULT_NS;
 	if (!o->offload_max)
 		o->offload_max = 64;
 	if (!o->stuck_ns)

@@ -10,11 +10,15 @@
 
 #define THREADS_MAX_DEFAULT ((size_t)1 << 24)
 #define FLIGHT_RECORDS_DEFAULT 1024
+#define HIBERNATE_DEFAULT_NS GREEN_S(1)
 #define FLIGHT_RECORDS_MAX (1 << 20)
 
 /* Fills every zero of *o: environment over options over defaults.  0, or
  * -EINVAL with error_set() naming the field or variable. */
 int options_resolve(struct green_options *o);
+
+/* Did the options last resolved ask for hibernation, or is it by default? */
+bool options_hibernation_asked(void);
 
 __attribute__((format(printf, 1, 2))) void error_set(const char *format, ...);
 

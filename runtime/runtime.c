@@ -130,6 +130,7 @@ static int init_memory(void)
 		.drop_fd = fd_private_close,
 		.no_guard_install = !feature_on(FEATURE_GUARD_INSTALL),
 		.watch_later = true,
+		.or_never = !options_hibernation_asked(),
 		.no_mprotect = !feature_on(FEATURE_MPROTECT_GUARD),
 	};
 	int r = fdtab_init();
@@ -151,7 +152,7 @@ static int init_memory(void)
 	feature_set(FEATURE_USERFAULTFD_KERNEL, stacks_rung() == STACK_RUNG_USERFAULTFD_KERNEL);
 	feature_set(FEATURE_UFFD_WP, stacks_can_hibernate());
 	feature_set(FEATURE_UFFD_MOVE, stacks_can_hibernate() && stacks_can_move());
-	feature_set(FEATURE_GUARD_INSTALL, stacks_rung() == STACK_RUNG_GUARD_INSTALL);
+	feature_set(FEATURE_GUARD_INSTALL, stacks_install_guards());
 	feature_set(FEATURE_MPROTECT_GUARD, stacks_rung() == STACK_RUNG_MPROTECT);
 	/* More than there are stacks for would wait for one another for ever. */
 	rt.count_exactly =

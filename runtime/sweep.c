@@ -6,6 +6,7 @@
 #include "arch/regs.h"
 #include "fatal.h"
 #include "hibernate.h"
+#include "options.h"
 #include "park.h"
 #include "scheduler.h"
 #include "trace.h"
@@ -18,6 +19,11 @@
 #define PASS_NS_MIN GREEN_MS(10) /* between passes */
 #define PRESSURE_NS GREEN_S(1)   /* between looks at the kernel's figures */
 #define HURRY 64                 /* times earlier when memory is short */
+#define STACKS_LEAST 1000        /* in use: of fewer, none hibernates unless asked for */
+#define SHARE 20                 /* 1 : SHARE of the time for passes that find little */
+#define RETURN_NS GREEN_US(10)   /* of CPU time, for one stack to hibernate and come back */
+#define EASE_NS GREEN_S(30)      /* until one step back */
+#define EASE_MAX 64
 #define PAGE ((size_t)4096)
 
 static struct {
@@ -25,10 +31,18 @@ static struct {
 	unsigned arena;
 	uint32_t chunk;
 	int64_t next_ns, began_ns, looked_ns;
+	int64_t paced_ns;       /* the least patience when next_ns was set */
+	int64_t spent_ns;       /* on the present pass */
+	uint64_t awake, before; /* stacks that it has found so; hibernations before it */
 	bool pressure;
+	bool going;   /* one complete pass more: it tidies up */
+	int64_t ease; /* times later than usual */
+	int64_t counted_ns, eased_ns;
+	uint64_t returns; /* when last counted */
 	/* The least patience of any thread in this run. */
 	_Atomic int64_t least_ns;
 	_Atomic bool refused; /* a spawn, since the last pass began */
+	_Atomic bool asked;   /* for hibernation: an option, a budget, a thread's attributes */
 } sweep;
 
 struct pass { /* what a slice of one goes by */
@@ -43,7 +57,18 @@ void sweep_reset(void)
 	sweep.next_ns = 0;
 	sweep.began_ns = 0;
 	sweep.looked_ns = 0;
+	sweep.paced_ns = 0;
+	sweep.spent_ns = 0;
+	sweep.awake = 0;
 	sweep.pressure = false;
+	sweep.going = false;
+	sweep.ease = 1;
+	sweep.counted_ns = sys.now();
+	sweep.eased_ns = 0;
+	sweep.returns = stacks_hibernations() - stacks_hibernated();
+	atomic_store_explicit(&sweep.asked,
+	                      options_hibernation_asked() || rt.options.stack_bytes_max,
+	                      memory_order_relaxed);
 	atomic_store_explicit(&sweep.least_ns, rt.options.hibernate_after_ns, memory_order_relaxed);
 	atomic_store_explicit(&sweep.refused, false, memory_order_relaxed);
 }
@@ -65,6 +90,8 @@ uint8_t sweep_patience(int64_t after_ns)
 
 	if (after_ns == GREEN_FOREVER)
 		return PATIENCE_FOREVER;
+	if (!atomic_load_explicit(&sweep.asked, memory_order_relaxed))
+		atomic_store_explicit(&sweep.asked, true, memory_order_relaxed);
 	while (n < PATIENCE_MAX && patience_ns(n) < after_ns)
 		n++;
 	/* Relaxed: a hint for the monitor's clock. */
@@ -76,12 +103,12 @@ uint8_t sweep_patience(int64_t after_ns)
 	return n;
 }
 
-static int64_t patience_of(const struct gt *gt)
+static int64_t patience_of(const struct gt *gt, const struct pass *pass)
 {
 	unsigned n = gt_kind(gt) >> GT_KIND_PATIENCE_SHIFT;
 
 	if (n == 0)
-		return rt.options.hibernate_after_ns;
+		return rt.options.hibernate_after_ns * (pass->hurry > 1 ? 1 : sweep.ease);
 	return n == PATIENCE_FOREVER ? GREEN_FOREVER : patience_ns(n);
 }
 
@@ -170,7 +197,7 @@ static uint32_t tag_of(const struct gt *gt, uint64_t word)
 static bool has_waited(const struct gt *gt, uint64_t word, const struct pass *pass)
 {
 	int64_t since = atomic_load_explicit(&gt->since_ns, memory_order_relaxed);
-	int64_t patience = patience_of(gt);
+	int64_t patience = patience_of(gt, pass);
 
 	/* < 0: it has been woken since, and the compare-and-swap would fail. */
 	return may_sleep(word) && patience != GREEN_FOREVER && since >= 0 &&
@@ -240,8 +267,10 @@ static void look_at_chunk(const struct pass *pass)
 		return;
 	for (unsigned i = 0; i < stack_chunk_slots(sweep.arena); i++) {
 		stack_id stack = stack_in_chunk(sweep.arena, sweep.chunk, i);
-		if (stack_owner(stack) && !stack_is_hibernated(stack))
-			found.count += put_to_sleep(&found.sleepers[found.count], stack, pass);
+		if (!stack_owner(stack) || stack_is_hibernated(stack))
+			continue;
+		sweep.awake++;
+		found.count += put_to_sleep(&found.sleepers[found.count], stack, pass);
 	}
 }
 
@@ -289,19 +318,66 @@ static int64_t next_pass(const struct pass *pass)
 	return pass->now + (wait > PASS_NS_MIN ? wait : PASS_NS_MIN);
 }
 
+/* The pass is complete: when to begin another.  Looking at a million threads that work
+ * takes tens of milliseconds. */
+static int64_t pass_done(const struct pass *pass)
+{
+	int64_t next = next_pass(pass), rest = pass->now + sweep.spent_ns * SHARE;
+	bool fruitful = (stacks_hibernations() - sweep.before) * SHARE > sweep.awake;
+
+	sweep.going = false;
+	return fruitful || pass->hurry > 1 || next > rest ? next : rest;
+}
+
+/* Threads that wait for a little longer than that, again and again, only lose by it.
+ * Where nobody has asked for it, coming back takes 1 : SHARE of one CPU at most; else all
+ * are given longer, and after a while a little less again. */
+static void ease(int64_t now)
+{
+	uint64_t returns = stacks_hibernations() - stacks_hibernated();
+	int64_t passed = now - sweep.counted_ns;
+
+	if (options_hibernation_asked() || passed < rt.options.hibernate_after_ns)
+		return;
+	bool many = (int64_t)(returns - sweep.returns) * RETURN_NS * SHARE > passed;
+	if (many || now - sweep.eased_ns > EASE_NS) {
+		sweep.ease = many ? sweep.ease * 2 : sweep.ease / 2;
+		sweep.ease = sweep.ease < 1 ? 1 : sweep.ease > EASE_MAX ? EASE_MAX : sweep.ease;
+		sweep.eased_ns = now;
+	}
+	sweep.counted_ns = now;
+	sweep.returns = returns;
+}
+
+/* What nobody has asked for must be worth it: a thousand stacks are some megabytes.  The
+ * monitor comes by ten times a second all the same. */
+static bool is_worth_it(void)
+{
+	sweep.going |= atomic_load_explicit(&sweep.asked, memory_order_relaxed) ||
+	               stacks_hibernated() > 0 || stacks_used() >= STACKS_LEAST;
+	return sweep.going;
+}
+
 /* Is it time for a slice?  *pass: what it shall go by. */
 static bool is_time(struct pass *pass)
 {
 	bool refused = atomic_exchange_explicit(&sweep.refused, false, memory_order_relaxed);
+	int64_t least = atomic_load_explicit(&sweep.least_ns, memory_order_relaxed);
 
 	/* Somebody may have less patience than there was when the time was set. */
-	if (sweep.next_ns > next_pass(pass))
+	if (least < sweep.paced_ns && sweep.next_ns > next_pass(pass))
 		sweep.next_ns = next_pass(pass);
+	sweep.paced_ns = least;
 	if (pass->now < sweep.next_ns && !refused)
 		return false;
 	sweep.next_ns = pass->now;
-	if (!sweep.arena && !sweep.chunk)
+	if (!sweep.arena && !sweep.chunk) {
 		sweep.began_ns = pass->now;
+		sweep.spent_ns = 0;
+		sweep.awake = 0;
+		sweep.before = stacks_hibernations();
+		ease(pass->now);
+	}
 	if (refused || memory_is_short(pass->now))
 		pass->hurry = HURRY;
 	return true;
@@ -322,15 +398,18 @@ int64_t sweep_some(int64_t now)
 
 	if (rt.options.hibernate_after_ns == GREEN_FOREVER || !hibernate_is_ready())
 		return INT64_MAX;
+	if (!is_worth_it())
+		return INT64_MAX;
 	if (!is_time(&pass))
 		return sweep.next_ns;
+	bool complete;
 	do {
 		hibernate_lock();
-		bool complete = sweep_next(&pass);
+		complete = sweep_next(&pass);
 		hibernate_unlock();
-		if (complete)
-			return sweep.next_ns = next_pass(&pass);
 		now = sys.now();
-	} while (now - pass.now < SLICE_NS);
-	return sweep.next_ns = now + pause_of(&pass);
+	} while (!complete && now - pass.now < SLICE_NS);
+	sweep.spent_ns += now - pass.now;
+	sweep.next_ns = complete ? pass_done(&pass) : now + pause_of(&pass);
+	return sweep.next_ns;
 }

@@ -14,7 +14,8 @@
  * than that load.
  *
  * How long a thread must have been parked is an option, or its own attribute;
- * while memory is short, a 64th of that.
+ * while memory is short, a 64th of that.  Where neither says, it is a second, from a
+ * thousand stacks on, and longer while many come back soon.
  */
 #ifndef SWEEP_H
 #define SWEEP_H

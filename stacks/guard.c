@@ -74,6 +74,10 @@ void guard_init(const struct stacks_config *config, size_t size, bool valgrind)
 		guards.rung = older_rung(config, size);
 	guards.later = config->watch_later && guard_by_uffd() && uffd_can_protect() &&
 	               older_rung(config, size) == STACK_RUNG_GUARD_INSTALL;
+	if (config->or_never && guard_by_uffd() && !guards.later) {
+		uffd_close();
+		guards.rung = older_rung(config, size);
+	}
 }
 
 /* As long as they are not watched, slots have the guards of another rung. */

@@ -263,6 +263,11 @@ bool stacks_can_hibernate(void)
 	return guard_by_uffd() && uffd_can_protect();
 }
 
+bool stacks_install_guards(void)
+{
+	return guard_later() || guard_rung() == STACK_RUNG_GUARD_INSTALL;
+}
+
 bool stacks_can_move(void)
 {
 	return guard_by_uffd() && uffd_can_move();

@@ -82,6 +82,7 @@ struct stacks_config {
 	bool no_guard_install;
 	bool no_mprotect;
 	bool watch_later; /* slots are plain memory with a guard until one is to hibernate */
+	bool or_never;    /* where that cannot be, no userfaultfd */
 	/* The userfaultfd is the owner's to keep: moves it, returns its new number;
 	 * closes it.  NULL: it stays where it is. */
 	int (*keep_fd)(int fd);
@@ -206,9 +207,10 @@ enum stack_rung stacks_rung(void);
 const char *stacks_rung_name(void);
 const char *stacks_reason(void); /* why not a better one; "" */
 bool stacks_can_hibernate(void);
-bool stacks_can_move(void);    /* also those on which there may be what the kernel holds */
-size_t stacks_used(void);      /* acquired and not released, all classes */
-size_t stacks_unguarded(void); /* slots handed out so far that have no guard */
+bool stacks_install_guards(void); /* for good, or until slots are watched: watch.h */
+bool stacks_can_move(void);       /* also those on which there may be what the kernel holds */
+size_t stacks_used(void);         /* acquired and not released, all classes */
+size_t stacks_unguarded(void);    /* slots handed out so far that have no guard */
 size_t stacks_guard_size(void);
 
 #endif

@@ -5,7 +5,7 @@
  */
 #include "harness.h"
 #include "green_sync.h"
-#include "stack.h"
+#include "hibernate.h"
 #include "sweep.h"
 #include "arch/sys.h"
 
@@ -157,6 +157,91 @@ TEST(where_the_option_says_never_nobody_does)
 
 	unsetenv("GREEN_HIBERNATE_MS");
 	CHECK_EQ(run_green_with(&options, none_hibernate, NULL, NULL), 0);
+}
+
+/* ---- by default ---------------------------------------------------------------- */
+
+#define FEW 900u /* less than a thousand */
+#define MORE 200u
+
+static void *many_hibernate(void *unused)
+{
+	static green_t threads[FEW + MORE];
+
+	(void)unused;
+	start_waiting(threads, FEW, NULL);
+	green_sleep(GREEN_MS(1600)); /* more than is usual, and the pass that follows */
+	CHECK_EQ(hibernated(), 0);
+	start_waiting(threads + FEW, MORE, NULL);
+	wait_hibernated(FEW + MORE);
+	end_waiting(threads, FEW + MORE);
+	return NULL;
+}
+
+TEST(by_default_a_thousand_do)
+{
+	struct green_options options = { .workers = 0 };
+
+	run_with(&options, many_hibernate);
+}
+
+/* An attribute asks for it. */
+static void *one_hibernates(void *unused)
+{
+	struct green_attr soon = { .hibernate_after_ns = 1 };
+	green_t thread;
+
+	(void)unused;
+	start_waiting(&thread, 1, &soon);
+	wait_hibernated(1);
+	end_waiting(&thread, 1);
+	return NULL;
+}
+
+TEST(by_default_those_do_that_ask)
+{
+	struct green_options options = { .workers = 0 };
+
+	run_with(&options, one_hibernates);
+}
+
+#define RESTLESS 10000u
+
+static _Atomic bool stop;
+
+static void *sleep_on(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&stop))
+		green_sleep(GREEN_MS(1200));
+	return NULL;
+}
+
+static void *are_left_alone(void *unused)
+{
+	static green_t threads[RESTLESS];
+
+	(void)unused;
+	atomic_store(&stop, false);
+	for (unsigned i = 0; i < RESTLESS; i++)
+		threads[i] = start_green(sleep_on, NULL);
+	while (stacks_hibernations() < RESTLESS / 2)
+		green_sleep(GREEN_MS(10));
+	green_sleep(GREEN_S(5)); /* they come back, and are given longer */
+	uint64_t before = stacks_hibernations();
+	green_sleep(GREEN_S(4));
+	CHECK_LT(stacks_hibernations() - before, RESTLESS / 2);
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < RESTLESS; i++)
+		join_green(threads[i]);
+	return NULL;
+}
+
+TEST(by_default_those_that_come_back_soon_stay)
+{
+	struct green_options options = { .workers = 0 };
+
+	run_with(&options, are_left_alone);
 }
 
 /* ---- short of memory ------------------------------------------------------------ */

@@ -275,7 +275,8 @@ static void on_every_rung(green_fn fn, void *arg, unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		for (int hibernate = 0; hibernate < 2; hibernate++) {
 			struct green_options options = { .features = rungs[i],
-				                         .hibernate_after_ns = hibernate ? 1 : 0 };
+				                         .hibernate_after_ns =
+				                                 hibernate ? 1 : GREEN_FOREVER };
 			CHECK_EQ(run_green_with(&options, fn, arg, NULL), 0);
 		}
 }
