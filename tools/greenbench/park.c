@@ -4,10 +4,12 @@
  * whether every one of them wakes.
  *
  * A round parks them twice: first they may not hibernate, then they shall, soon.
+ * Each worker spawns and wakes its share of them.
  *
  * Memory is all-in: resident pages, page tables and swap of the whole process,
  * less what it had before the first green thread was spawned.
  */
+#include "place.h"
 #include "proc.h"
 #include "progress.h"
 #include "run.h"
@@ -37,8 +39,22 @@
 
 enum way { SLEEP, READ, SEM };
 
+#define BATCH 256u /* threads that a worker spawns before it runs them */
+
+/* What one worker spawns and wakes: every so many-th thread. */
+struct lane {
+	uint64_t first;
+	struct run *run;
+	green_t thread;
+	green_sem_t batch; /* one more has started */
+	_Atomic uint64_t started;
+};
+
 struct park {
 	enum way way;
+	struct place place;
+	struct lane *lanes;
+	unsigned lanes_count;
 	uint64_t threads;                        /* of this phase */
 	uint64_t threads_wanted, threads_active; /* of the two phases */
 	unsigned active_percent;
@@ -52,7 +68,7 @@ struct park {
 	bool hibernates;      /* in this phase */
 	bool warm;            /* there was a round */
 	_Atomic bool stop;    /* those that are active */
-	_Atomic uint64_t next, started, woken, ended;
+	_Atomic uint64_t woken, ended;
 };
 
 static struct park park;
@@ -127,6 +143,14 @@ static __attribute__((noinline)) void go_deep(size_t depth)
 		low[at] = 1;
 }
 
+static void tell_started(struct lane *lane)
+{
+	uint64_t before = atomic_fetch_add_explicit(&lane->started, 1, memory_order_relaxed);
+
+	if ((before + 1) % BATCH == 0)
+		green_sem_post(&lane->batch);
+}
+
 static void *parker(void *arg)
 {
 	uint64_t words[WORDS];
@@ -134,7 +158,7 @@ static void *parker(void *arg)
 	if (park.depth)
 		go_deep(park.depth);
 	fill(words, (uint64_t)arg);
-	atomic_fetch_add_explicit(&park.started, 1, memory_order_relaxed);
+	tell_started(&park.lanes[(uint64_t)arg % park.lanes_count]);
 	if (is_active((uint64_t)arg))
 		be_active((uint64_t)arg);
 	if (wait_once((uint64_t)arg) && intact(words, (uint64_t)arg))
@@ -156,56 +180,99 @@ static void wait_swept(void)
 		green_sleep(GREEN_MS(5));
 }
 
-static int spawn_all(struct run *run)
+static void *spawn_lane(void *arg)
 {
+	struct lane *lane = arg;
 	struct green_attr attr = {
 		.detached = true,
 		.stack_size = park.depth > DEPTH_USUAL ? park.depth + DEPTH_MORE : 0,
 		.hibernate_after_ns = park.hibernates ? park.hibernate_ns : GREEN_FOREVER,
 	};
+	uint64_t spawned = 0;
 
+	for (uint64_t i = lane->first; i < park.threads; i += park.lanes_count) {
+		if (run_spawn(lane->run, &park.handles[i], &attr, parker, (void *)i))
+			break;
+		if (++spawned % BATCH)
+			continue;
+		green_sem_wait(&lane->batch);
+		if (!park.active_percent)
+			wait_swept();
+	}
+	return NULL;
+}
+
+/* Runs fn for each lane, on its worker. */
+static int on_all_lanes(struct run *run, green_fn fn)
+{
+	unsigned n = 0;
+
+	for (; n < park.lanes_count && !run->status; n++) {
+		struct green_attr attr = place_attr(&park.place, n, false);
+		if (run_spawn(run, &park.lanes[n].thread, &attr, fn, &park.lanes[n]))
+			break;
+	}
+	while (n-- > 0)
+		green_join(park.lanes[n].thread, NULL);
+	return run->status;
+}
+
+static uint64_t started(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < park.lanes_count; i++)
+		sum += atomic_load_explicit(&park.lanes[i].started, memory_order_relaxed);
+	return sum;
+}
+
+static int spawn_all(struct run *run)
+{
 	atomic_store_explicit(&park.stop, false, memory_order_relaxed);
-	atomic_store_explicit(&park.started, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.woken, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.ended, 0, memory_order_relaxed);
-	for (uint64_t i = 0; i < park.threads; i++) {
-		if (i % 256 == 0 && !park.active_percent)
-			wait_swept();
-		if (run_spawn(run, &park.handles[i], &attr, parker, (void *)i))
-			return run->status;
-	}
-	uint64_t started;
-	while ((started = atomic_load_explicit(&park.started, memory_order_relaxed)) <
-	       park.threads) {
-		progress("park: %llu of %llu threads parked", (unsigned long long)started,
+	for (unsigned i = 0; i < park.lanes_count; i++)
+		atomic_store_explicit(&park.lanes[i].started, 0, memory_order_relaxed);
+	if (on_all_lanes(run, spawn_lane))
+		return run->status;
+	while (started() < park.threads) {
+		progress("park: %llu of %llu threads parked", (unsigned long long)started(),
 		         (unsigned long long)park.threads);
 		green_sleep(GREEN_MS(1));
 	}
 	return 0;
 }
 
-static void wake_all(void)
+static void *wake_lane(void *arg)
 {
-	atomic_store_explicit(&park.stop, true, memory_order_relaxed);
+	struct lane *lane = arg;
+
 	switch (park.way) {
 	case SLEEP:
-		for (uint64_t i = 0; i < park.threads; i++)
+		for (uint64_t i = lane->first; i < park.threads; i += park.lanes_count)
 			green_cancel(park.handles[i]);
 		break;
 	case READ:
-		for (uint64_t i = 0; i < park.fds_count; i++) {
+		for (uint64_t i = lane->first; i < park.fds_count; i += park.lanes_count) {
 			uint64_t readers =
 				park.threads / park.fds_count + (i < park.threads % park.fds_count);
 			if (write(park.fds[i], &readers, sizeof(readers)) < 0)
-				return; /* its readers stay: the watchdog tells */
+				break; /* its readers stay: the watchdog tells */
 		}
 		break;
 	case SEM:
-		for (uint64_t i = 0; i < park.threads; i++)
+		for (uint64_t i = lane->first; i < park.threads; i += park.lanes_count)
 			green_sem_post(&park.sem);
 		break;
 	}
-	green_sem_wait(&park.all_ended);
+	return NULL;
+}
+
+static void wake_all(struct run *run)
+{
+	atomic_store_explicit(&park.stop, true, memory_order_relaxed);
+	if (on_all_lanes(run, wake_lane) == 0)
+		green_sem_wait(&park.all_ended);
 }
 
 /* Waits until all stacks sleep that can, or no more do. */
@@ -264,7 +331,9 @@ static int phase(struct run *run, const struct names *names)
 		               (double)(green_now() - there) / 1e9);
 	int error = proc_memory(0, &parked);
 	int64_t wake = green_now();
-	wake_all();
+	wake_all(run);
+	if (run->status)
+		return run->status;
 	int64_t end = green_now(), end_cpu = cpu_now();
 	if (error)
 		return run_cannot(run, "/proc/self/status: %s", strerror(-error));
@@ -364,6 +433,19 @@ static int open_fds(struct run *run)
 	return 0;
 }
 
+static int make_lanes(struct run *run)
+{
+	if (place_init(&park.place, run))
+		return run->status;
+	park.lanes_count = run->workers;
+	park.lanes = run_alloc(run, park.lanes_count, sizeof(*park.lanes));
+	for (unsigned i = 0; park.lanes && i < park.lanes_count; i++) {
+		park.lanes[i].first = i;
+		park.lanes[i].run = run;
+	}
+	return run->status;
+}
+
 /* Those that hibernate need less: of many, not all may fit while active. */
 static int prepare(struct run *run)
 {
@@ -406,12 +488,14 @@ static int park_body(struct run *run)
 	if (park.active_percent)
 		result_number(&run->result, "active_percent", park.active_percent);
 	result_text(&run->result, "how", names[park.way]);
-	if (prepare(run) == 0)
+	if (make_lanes(run) == 0 && prepare(run) == 0)
 		run_rounds(run, park_round, NULL);
 	for (uint64_t i = 0; i < park.fds_count; i++)
 		green_close(park.fds[i]);
 	free(park.fds);
 	free(park.handles);
+	free(park.lanes);
+	place_free(&park.place);
 	return run->status;
 }
 
