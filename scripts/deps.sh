@@ -32,6 +32,8 @@ needs() {
 		echo 'cmd curl curl'
 		echo 'cmd gdb gdb'
 		echo 'cmd wrk wrk'
+		echo 'cmd pgrep procps'
+		echo 'cmd g++ g++'
 		echo 'hdr openssl/ssl.h libssl-dev'
 		# Ubuntu's perf goes with one kernel: there it is a user's to choose.
 		[ -z "$(apt-cache madison linux-perf 2>/dev/null)" ] || echo 'cmd perf linux-perf'
@@ -39,6 +41,7 @@ needs() {
 	lint)
 		echo 'cmd clang-format-14 clang-format-14'
 		echo 'cmd clang-tidy clang-tidy'
+		echo 'omp omp.h libomp-dev'
 		echo 'cmd cppcheck cppcheck'
 		echo 'cmd shellcheck shellcheck'
 		;;
@@ -76,6 +79,7 @@ there() {
 	case $1 in
 	cmd) command -v "$2" >/dev/null ;;
 	hdr) echo "#include <$2>" | cc -E - >/dev/null 2>&1 ;;
+	omp) echo "#include <$2>" | clang -fopenmp -E - >/dev/null 2>&1 ;;
 	# The compiler prints the full path of a file that it finds, else the bare name.
 	lib) [ "$(cc -print-file-name="$2" 2>/dev/null)" != "$2" ] ;;
 	bpf) bpftool_there ;;
