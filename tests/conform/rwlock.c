@@ -151,44 +151,56 @@ CHECK(rwlock_unlock_wakes_all_readers)
 	return true;
 }
 
+struct held {
+	pthread_rwlock_t lock;
+	int taken, enough;
+};
+
+/* Until it is told to let go. */
 static void *holds_write(void *argument)
 {
-	pthread_rwlock_wrlock(argument);
-	sleep_ms(100);
-	pthread_rwlock_unlock(argument);
+	struct held *h = argument;
+
+	pthread_rwlock_wrlock(&h->lock);
+	add_one(&h->taken);
+	while (!value_of(&h->enough))
+		sleep_ms(1);
+	pthread_rwlock_unlock(&h->lock);
 	return NULL;
 }
 
 CHECK(rwlock_timed)
 {
-	pthread_rwlock_t l = PTHREAD_RWLOCK_INITIALIZER;
-	pthread_t t = started(holds_write, &l);
+	struct held h = { .lock = PTHREAD_RWLOCK_INITIALIZER };
+	pthread_t t = started(holds_write, &h);
 	struct timespec soon, late;
 
-	sleep_ms(30);
+	EXPECT(reaches(&h.taken, 1));
 	soon = in_ms(CLOCK_REALTIME, 10);
-	EXPECT(pthread_rwlock_timedrdlock(&l, &soon) == ETIMEDOUT);
-	EXPECT(pthread_rwlock_timedwrlock(&l, &soon) == ETIMEDOUT);
+	EXPECT(pthread_rwlock_timedrdlock(&h.lock, &soon) == ETIMEDOUT);
+	EXPECT(pthread_rwlock_timedwrlock(&h.lock, &soon) == ETIMEDOUT);
+	add_one(&h.enough);
 	late = in_ms(CLOCK_REALTIME, 5000);
-	EXPECT(pthread_rwlock_timedrdlock(&l, &late) == 0);
-	EXPECT(pthread_rwlock_unlock(&l) == 0);
+	EXPECT(pthread_rwlock_timedrdlock(&h.lock, &late) == 0);
+	EXPECT(pthread_rwlock_unlock(&h.lock) == 0);
 	joined(t);
 	return true;
 }
 
 CHECK(rwlock_clock)
 {
-	pthread_rwlock_t l = PTHREAD_RWLOCK_INITIALIZER;
-	pthread_t t = started(holds_write, &l);
+	struct held h = { .lock = PTHREAD_RWLOCK_INITIALIZER };
+	pthread_t t = started(holds_write, &h);
 	struct timespec soon, late;
 
-	sleep_ms(30);
+	EXPECT(reaches(&h.taken, 1));
 	soon = in_ms(CLOCK_MONOTONIC, 10);
-	EXPECT(pthread_rwlock_clockrdlock(&l, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
-	EXPECT(pthread_rwlock_clockwrlock(&l, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
+	EXPECT(pthread_rwlock_clockrdlock(&h.lock, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
+	EXPECT(pthread_rwlock_clockwrlock(&h.lock, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
+	add_one(&h.enough);
 	late = in_ms(CLOCK_MONOTONIC, 5000);
-	EXPECT(pthread_rwlock_clockwrlock(&l, CLOCK_MONOTONIC, &late) == 0);
-	EXPECT(pthread_rwlock_unlock(&l) == 0);
+	EXPECT(pthread_rwlock_clockwrlock(&h.lock, CLOCK_MONOTONIC, &late) == 0);
+	EXPECT(pthread_rwlock_unlock(&h.lock) == 0);
 	joined(t);
 	return true;
 }
