@@ -22,7 +22,11 @@ adds_up() {
 	}'
 }
 
+tracefs_there() { [ -r /sys/kernel/tracing/events/io_uring/io_uring_complete/id ]; }
+no_tracefs() { echo 'no tracefs is mounted at /sys/kernel/tracing'; return 77; }
+
 test_requests() {
+	tracefs_there || { no_tracefs; return; }
 	engine_there io_uring || { echo 'the kernel does not allow io_uring'; return 77; }
 	local -x GREEN_ENGINE=io_uring
 	trace 0 -c --io -- "$temp/traced" talk || return 1
@@ -36,6 +40,7 @@ test_requests() {
 }
 
 test_punts() {
+	tracefs_there || { no_tracefs; return; }
 	engine_there io_uring || { echo 'the kernel does not allow io_uring'; return 77; }
 	local -x GREEN_ENGINE=io_uring
 	trace 0 record "$temp/recording" --io -- "$temp/traced" punt || return 1
@@ -43,7 +48,19 @@ test_punts() {
 	has 'each to a thread of the kernel' '^ +10 +10 .* FSYNC +flush_file \(traced.c:' "$temp/out"
 }
 
+test_without_tracefs() {
+	local status
+	unshare -m true 2>/dev/null || { echo 'no mount namespace can be made here'; return 77; }
+	# shellcheck disable=SC2016 # for the inner shell
+	timeout 60 unshare -m sh -c 'while umount /sys/kernel/debug/tracing || umount /sys/kernel/debug ||
+		umount /sys/kernel/tracing; do :; done 2>/dev/null
+		exec "$@"' - "$greentrace" -c --io -- "$temp/traced" talk >"$temp/out" 2>"$temp/err" </dev/null
+	status=$?
+	equal 'exit status' 2 $status && has 'the remedy' 'mount -t tracefs tracefs' "$temp/err"
+}
+
 test_epoll_has_none() {
+	tracefs_there || { no_tracefs; return; }
 	GREEN_ENGINE=epoll trace 0 -c --io -- "$temp/traced" talk || return 1
 	has 'why' 'no wait for a request was seen' "$temp/out"
 }
@@ -75,7 +92,7 @@ if ! "$greentrace" check >"$temp/check" 2>&1; then
 	summary
 	exit 77
 fi
-for name in requests punts epoll_has_none syscalls faults; do
+for name in requests punts without_tracefs epoll_has_none syscalls faults; do
 	check $name test_$name
 done
 summary

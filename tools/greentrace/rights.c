@@ -45,6 +45,25 @@ static bool locked_down(void)
 	return found;
 }
 
+/* Where libbpf looks for the numbers of tracepoints. */
+static int find_tracepoints(void)
+{
+	static const char *const places[] = {
+		"/sys/kernel/tracing/events/io_uring/io_uring_complete/id",
+		"/sys/kernel/debug/tracing/events/io_uring/io_uring_complete/id",
+	};
+
+	int error = ENOENT;
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (access(places[i], R_OK) == 0)
+			return 0;
+		if (errno == EACCES)
+			error = EACCES;
+	}
+	return error;
+}
+
 void rights_read(struct rights *r)
 {
 	uint64_t set = effective();
@@ -59,6 +78,7 @@ void rights_read(struct rights *r)
 	r->btf = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
 	r->lockdown = locked_down();
 	r->pid_namespace = stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != FIRST_PID_NAMESPACE;
+	r->tracepoints = find_tracepoints();
 	r->multi_uprobe = libbpf_major_version() > 1 || libbpf_minor_version() >= 3;
 }
 

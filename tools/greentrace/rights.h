@@ -14,7 +14,8 @@ struct rights {
 	bool btf;                                 /* the kernel describes its types */
 	bool lockdown;                            /* confidentiality: BPF may not read memory */
 	bool pid_namespace;                       /* not in the first one */
-	bool multi_uprobe;                        /* this libbpf can use such links */
+	int tracepoints;   /* 0: those of io_uring can be looked up in tracefs; else errno */
+	bool multi_uprobe; /* this libbpf can use such links */
 };
 
 void rights_read(struct rights *rights);

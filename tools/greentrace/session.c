@@ -260,6 +260,12 @@ int session_attach(struct session *s, const struct wishes *wishes, const struct 
 	                           wishes->faults || wishes->requests))
 		complain("this kernel has no BTF (/sys/kernel/btf/vmlinux): workers that block or "
 		         "wait for a CPU are not seen, nor system calls, page faults and io_uring");
+	else if (wishes->requests && s->rights.tracepoints)
+		return problem(
+			"--io needs the kernel's tracepoints of io_uring, which %s",
+			s->rights.tracepoints == EACCES
+				? "this user may not look up in tracefs (run it as root)"
+				: "are not there: mount -t tracefs tracefs /sys/kernel/tracing");
 	int error = attach(s, r, &what);
 	if (error)
 		return cannot(s, error, what);
