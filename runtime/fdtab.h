@@ -37,6 +37,7 @@ enum fd_hint {
 	FD_STORED = 1u << 8,    /* a regular file, disk or directory */
 	FD_BUFFERED = 1u << 9,  /* writes to it go into the page cache */
 	FD_NONBLOCK = 1u << 10, /* O_NONBLOCK when it was last asked for */
+	FD_POLLED = 1u << 11,   /* asked for readiness before it is read: never FD_DRAINED */
 };
 
 struct fd_entry {
@@ -82,6 +83,14 @@ static inline uint16_t fd_hint(int fd)
 
 /* Clears and sets bits; writes only what changes. */
 void fd_hint_change(int fd, uint16_t clear, uint16_t set);
+
+/* The program waits for fd's readiness by poll(2) or the like: the next receive, short as
+ * the last one may have been, finds what that wait was for. */
+static inline void fd_polled(int fd)
+{
+	if ((fd_hint(fd) & (FD_POLLED | FD_DRAINED)) != FD_POLLED)
+		fd_hint_change(fd, FD_DRAINED, FD_POLLED);
+}
 
 /* The runtime has just made fd: what was known of that number is void. */
 void fd_made(int fd, uint16_t hint);

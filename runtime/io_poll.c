@@ -79,6 +79,7 @@ static struct io_op *group_new(struct io_call *call, const struct pollfd *fds, n
 			return NULL;
 		}
 		op->fd = fds[i].fd;
+		fd_polled(op->fd);
 		op->events = (uint16_t)fds[i].events;
 		op->complete = group_completed;
 		GROUP_HEAD(op) = head;

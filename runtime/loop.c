@@ -274,6 +274,9 @@ void worker_loop(struct worker *w)
 			gt = steal(w);
 		if (gt) {
 			stop_spinning(w, true);
+			/* What became ready above, and is more than this worker's next. */
+			if (ring_count(&w->shared))
+				sched_wake_any();
 			sched_run(w, gt);
 		} else if (!has_work(w)) {
 			idle(w);

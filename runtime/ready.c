@@ -78,8 +78,9 @@ void sched_ready(struct gt *gt)
 	if (gt_kind(gt) & GT_KIND_MIGRATABLE) {
 		if (!w)
 			sched_arrive(target, gt);
-		else if (sched_share(w, gt))
+		else if (sched_share(w, gt) && !w->in_scheduler)
 			sched_wake_any();
+		/* In the scheduler context: when this worker has picked (worker_loop()). */
 	} else if (target != w) {
 		inbox_push(target, gt);
 	} else if (!w->in_scheduler && !w->run_next) {

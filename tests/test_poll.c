@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "sockets.h"
+#include "worker.h"
 
 #include <poll.h>
 
@@ -66,6 +67,37 @@ GREEN_TEST(poll_waits_for_the_first)
 		join_green(t);
 		CHECK(p.result == 1 || (i % 5 == 0 && p.result == -ECANCELED));
 		CHECK_EQ(green_recv(i % 4 ? p.b : p.a, p.buf, 1, 0), 1);
+	}
+	close_pair(&p);
+}
+
+static uint64_t switches(void)
+{
+	return atomic_load_explicit(&worker_self()->switches, memory_order_relaxed);
+}
+
+static void *send_one(void *arg)
+{
+	const struct pair *p = arg;
+
+	CHECK_EQ(green_send(p->b, "x", 1, 0), 1);
+	return NULL;
+}
+
+/* A short receive says that a stream is empty for now, and the next one would wait before
+ * it tries: not when poll has said that there is something. */
+GREEN_TEST(poll_was_right_about_the_next_receive)
+{
+	struct pair p = new_pair(SOCK_STREAM);
+	struct pollfd fd = { p.a, POLLIN, 0 };
+
+	for (int i = 0; i < 4; i++) {
+		green_t t = start_green(send_one, &p);
+		CHECK_EQ(green_poll(&fd, 1, -1), 1);
+		uint64_t before = switches();
+		CHECK_EQ(green_recv(p.a, p.buf, sizeof(p.buf), 0), 1);
+		CHECK_EQ(switches(), before);
+		join_green(t);
 	}
 	close_pair(&p);
 }

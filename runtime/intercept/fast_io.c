@@ -16,10 +16,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <linux/fs.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#define POLLED_MAX 64 /* descriptors of a poll(2) that are looked at afterwards */
 #define NO_WAIT_FLAGS (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)
 
 static long more(struct call *c, long found)
@@ -41,7 +43,7 @@ static long would_block(struct call *c, int fd, uint16_t hint)
 
 static void note_drained(int fd, uint16_t hint, long n, size_t room, int flags)
 {
-	if (!(hint & FD_STREAM) || n <= 0 || (flags & MSG_PEEK))
+	if ((hint & (FD_STREAM | FD_POLLED)) != FD_STREAM || n <= 0 || (flags & MSG_PEEK))
 		return;
 	bool drained = (size_t)n < room;
 	if (drained != ((hint & FD_DRAINED) != 0))
@@ -268,6 +270,16 @@ long fast_pwrite64(struct call *c)
 
 /* ---- readiness ---------------------------------------------------------------------- */
 
+/* Of the first few: they are looked at by poll(2) before they are read. */
+static void note_ready(const struct pollfd *fds, long count)
+{
+	for (unsigned i = 0; i < POLLED_MAX && count > 0; i++)
+		if (fds[i].revents) {
+			count--;
+			fd_polled(fds[i].fd);
+		}
+}
+
 /* What is ready now; the full stage waits, or lets others have a turn. */
 long fast_poll(struct call *c)
 {
@@ -275,7 +287,17 @@ long fast_poll(struct call *c)
 	if (!turn_lasts())
 		return CALL_MORE;
 	long r = call_raw(SYS_poll, c->arg[0], c->arg[1], 0, 0, 0, 0);
-	return r != 0 || (int)c->arg[2] == 0 ? r : more(c, -EAGAIN);
+	if (r == 0)
+		return (int)c->arg[2] == 0 ? 0 : more(c, -EAGAIN);
+	if (r > 0)
+		note_ready((const struct pollfd *)c->arg[0], r);
+	return r;
+}
+
+long fast_epoll_ctl(struct call *c)
+{
+	fd_polled((int)c->arg[2]);
+	return CALL_PASS;
 }
 
 long fast_epoll_wait(struct call *c)
