@@ -12,6 +12,7 @@
 #include "symbol.h"
 #include "worker.h"
 
+#include <string.h>
 #include <sys/auxv.h>
 
 #ifndef AT_MINSIGSTKSZ
@@ -162,10 +163,38 @@ RACY static struct gt *gt_on_stack(const struct worker *w, const struct regs *re
 	return current;
 }
 
+#if defined(GREEN_TSAN)
+/* TSan's own functions hold its locks now and then, and everybody would wait for who ended
+ * there: such a one goes on in the guard, until its program's code comes as far. */
+static bool goes_on_in_sanitizer(const struct overflow *o)
+{
+	static const char *const own[] = { "__tsan", "_ZN6__tsan", "__sanitizer",
+		                           "_ZN11__sanitizer" };
+	struct symbols symbols;
+	char name[64];
+	bool found = false;
+
+	symbols_begin(&symbols);
+	symbol_name(&symbols, (const void *)o->regs.pc, name, sizeof(name));
+	symbols_end(&symbols);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		found |= strncmp(name, own[i], strlen(own[i])) == 0;
+	return found && o->kind == FRAME && stack_guard_open(o->gt->stack, (void *)o->address);
+}
+#else
+static bool goes_on_in_sanitizer(const struct overflow *o)
+{
+	(void)o;
+	return false;
+}
+#endif
+
 static enum overflow_end end_of(const struct overflow *o)
 {
 	if (!wants_to_end_alone(o->gt))
 		return KILLS;
+	if (goes_on_in_sanitizer(o))
+		return GOES_ON;
 	if (in_runtime(o->regs.pc))
 		return in_signal_handler(o) ? KILLS_IN_SIGNAL : end_later(o);
 	return in_signal_handler(o) ? KILLS_IN_SIGNAL : ENDS_ALONE;
