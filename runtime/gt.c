@@ -367,7 +367,8 @@ int gt_set_flag(green_t handle, uint64_t flag)
 	while (!atomic_compare_exchange_weak_explicit(&gt->id, &id, id | flag, memory_order_seq_cst,
 	                                              memory_order_relaxed));
 	/* A hint in the hot line.  It may hit a later generation: harmless. */
-	atomic_store_explicit(&gt->look, 1, memory_order_release);
+	atomic_fetch_or_explicit(&gt->look, flag == GT_SIGNALLED ? LOOK_SIGNALLED : LOOK_CANCELLED,
+	                         memory_order_release);
 	return 0;
 }
 

@@ -39,6 +39,12 @@ enum {
 	GT_LOOK = GT_CANCELLED | GT_SIGNALLED, /* what ends a wait that is not shielded */
 };
 
+/* In gt.look, the hint at them in the first line. */
+enum {
+	LOOK_CANCELLED = 1u << 0,
+	LOOK_SIGNALLED = 1u << 1, /* the only one that interception looks at (signal.h) */
+};
+
 enum {
 	GT_KIND_FOREIGN = 1u << 0,
 	GT_KIND_MIGRATABLE = 1u << 1,
@@ -107,7 +113,7 @@ struct gt {
 	uint8_t stack_class;        /* and GT_CLASS_* */
 	_Atomic uint8_t kind;       /* GT_KIND_*: for the hot paths, fixed at spawn */
 	_Atomic uint8_t park_flags; /* PARK_SHIELDED, PARK_OP: goes into the word with SAVED */
-	_Atomic uint8_t look;       /* a cancel may have been asked for: see id */
+	_Atomic uint8_t look;       /* there may be something in id to look at: LOOK_* */
 	void *_Atomic wait_obj;     /* what it waits for (park.h) */
 	void *_Atomic wait_pc;      /* code address of the call it waits in */
 	_Atomic int64_t since_ns;   /* when it parked, to the tick; < 0: trace.h */

@@ -59,7 +59,7 @@ static bool shielded(const struct gt *self)
  * green_cancel() is still about to set `look`. */
 static void remember_cancel(struct gt *self)
 {
-	atomic_store_explicit(&self->look, 1, memory_order_relaxed);
+	atomic_fetch_or_explicit(&self->look, LOOK_CANCELLED, memory_order_relaxed);
 }
 
 int park_check_slow(struct gt *self)
@@ -216,11 +216,9 @@ int park_signal(green_t thread)
 bool park_take_signal(struct gt *self)
 {
 	/* The hint goes first: whoever sets the flag sets it after that. */
-	atomic_store_explicit(&self->look, 0, memory_order_seq_cst);
+	atomic_fetch_and_explicit(&self->look, (uint8_t)~LOOK_SIGNALLED, memory_order_seq_cst);
 	uint64_t id =
 		atomic_fetch_and_explicit(&self->id, ~(uint64_t)GT_SIGNALLED, memory_order_seq_cst);
-	if (id & GT_CANCELLED)
-		remember_cancel(self);
 	return id & GT_SIGNALLED;
 }
 

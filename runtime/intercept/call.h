@@ -46,6 +46,7 @@
 /* In struct worker and struct gt. */
 #define WORKER_CURRENT 0
 #define GT_LOOK_AT 31
+#define GT_LOOK_SIGNALLED 2
 
 /* Where two components of AVX-512 begin in the area at CALL_VECTOR. */
 #define CALL_VECTOR_OPMASK 832

@@ -153,7 +153,7 @@ intercept_leave:
 	mov	WORKER_CURRENT(%rcx), %rcx
 	test	%rcx, %rcx
 	jz	1f
-	cmpb	$0, GT_LOOK_AT(%rcx)
+	testb	$GT_LOOK_SIGNALLED, GT_LOOK_AT(%rcx)
 	jne	.Llook
 1:
 	mov	CALL_RDI(%rbp), %rdi

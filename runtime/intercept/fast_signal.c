@@ -40,6 +40,6 @@ long fast_rt_sigprocmask(struct call *c)
 	/* A signal that came meanwhile was queued before a barrier that this thread has
 	 * passed, or its sender has seen the new mask (signal.h). */
 	if (mask != before && (atomic_load_explicit(&t->pending, memory_order_relaxed) & ~mask))
-		atomic_store_explicit(&thread_gt(t)->look, 1, memory_order_relaxed);
+		atomic_fetch_or_explicit(&thread_gt(t)->look, LOOK_SIGNALLED, memory_order_relaxed);
 	return 0;
 }

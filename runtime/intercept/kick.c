@@ -35,6 +35,7 @@ extern internal const char __start_green_text[], __stop_green_text[];
 
 _Static_assert(offsetof(struct worker, current) == WORKER_CURRENT, "as the entry has it");
 _Static_assert(offsetof(struct gt, look) == GT_LOOK_AT, "as the entry has it");
+_Static_assert(LOOK_SIGNALLED == GT_LOOK_SIGNALLED, "as the entry has it");
 
 /* ---- where was it interrupted? --------------------------------------------------- */
 
@@ -130,8 +131,7 @@ static void on_kick(int sig, siginfo_t *info, void *opaque)
 	if (info->si_code == SI_QUEUE)
 		credentials_asked(info);
 	struct gt *gt = interrupted(w, context->uc_mcontext.gregs);
-	if (gt && (atomic_load_explicit(&gt->look, memory_order_relaxed) ||
-	           atomic_load_explicit(&w->preempt, memory_order_relaxed)))
+	if (gt && (signal_look(gt) || atomic_load_explicit(&w->preempt, memory_order_relaxed)))
 		land(context, NULL);
 }
 

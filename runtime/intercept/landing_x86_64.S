@@ -3,6 +3,7 @@
  * landing.h on x86-64.
  */
 #include "intercept/landing.h"
+#include "intercept/call.h"
 
 #include <asm/unistd.h>
 
@@ -57,7 +58,7 @@ signal_landing:
 	.globl	signal_landing_tail
 	.hidden	signal_landing_tail
 signal_landing_tail:
-	cmpb	$0, (%rdx)
+	testb	$GT_LOOK_SIGNALLED, (%rdx)
 	jne	signal_landing
 	lea	LANDING_CONTEXT(%rbx), %rsp
 	mov	$__NR_rt_sigreturn, %eax

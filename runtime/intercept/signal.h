@@ -190,6 +190,12 @@ static inline bool signal_code_is_fault(const siginfo_t *info)
 	return info->si_code > 0 && (SIGNALS_OF_FAULTS & SIGNAL_BIT(info->si_signo));
 }
 
+/* Something has come for it. */
+static inline bool signal_look(const struct gt *gt)
+{
+	return atomic_load_explicit(&gt->look, memory_order_relaxed) & LOOK_SIGNALLED;
+}
+
 static inline uint64_t signal_mask_of(const struct thread *t)
 {
 	return atomic_load_explicit(&t->sigmask, memory_order_relaxed);

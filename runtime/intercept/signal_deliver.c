@@ -101,7 +101,7 @@ long signal_mask_for_call(const void *mask, size_t size)
 	t->sigmask_swapped = true;
 	signal_set_mask(t, wanted);
 	/* It is put back on the way out, whether or not a signal comes. */
-	atomic_store_explicit(&thread_gt(t)->look, 1, memory_order_relaxed);
+	atomic_fetch_or_explicit(&thread_gt(t)->look, LOOK_SIGNALLED, memory_order_relaxed);
 	return 0;
 }
 
@@ -118,7 +118,7 @@ bool signal_pending(struct gt *self)
 	if (!deliverable(thread_of(self)))
 		return false;
 	/* Who asks may have taken the flag away; the end of the call shall look. */
-	atomic_store_explicit(&self->look, 1, memory_order_relaxed);
+	atomic_fetch_or_explicit(&self->look, LOOK_SIGNALLED, memory_order_relaxed);
 	return true;
 }
 
@@ -308,7 +308,6 @@ long intercept_end(struct call *c, long result)
 	for (;;) {
 		bool restart = false;
 		park_take_signal(self);
-		atomic_store_explicit(&self->look, 0, memory_order_relaxed);
 		long seen = is_restart(result) ? -EINTR : result;
 		context_of(c, seen, &context);
 		bool ran = signal_deliver(&context, &restart);
@@ -319,7 +318,7 @@ long intercept_end(struct call *c, long result)
 			break;
 		}
 		result = intercept_again(c);
-		if (!is_restart(result) && !atomic_load_explicit(&self->look, memory_order_relaxed))
+		if (!is_restart(result) && !signal_look(self))
 			break;
 	}
 	t->detained = false;
@@ -346,9 +345,8 @@ struct landing_look signal_landed(struct landing *landing)
 
 	t->detained = true;
 	preempt_if_asked();
-	if (atomic_load_explicit(&self->look, memory_order_relaxed)) {
+	if (signal_look(self)) {
 		park_take_signal(self);
-		atomic_store_explicit(&self->look, 0, memory_order_relaxed);
 		signal_deliver(&landing->context, &restart);
 	}
 	context_real(&landing->context);
