@@ -105,7 +105,8 @@ preload_lib := $(B)/libgreenrun.so
 else
 lib_src += runtime/intercept/none.c runtime/intercept/decode.c
 tests_left_out := tests/test_dispatch.c tests/test_patch.c tests/test_site.c \
-	tests/test_futex.c tests/test_stack_memory.c
+	tests/test_futex.c tests/test_stack_memory.c \
+	tests/test_link.c tests/test_fast_link.c tests/test_link_wake.c
 endif
 httpd_src := $(filter-out %/main.c,$(wildcard examples/httpd/*.c))
 tool_dirs := $(sort $(dir $(wildcard tools/*/*.c)))

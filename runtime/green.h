@@ -280,6 +280,11 @@ struct green_attr {
 	 * 0: as the options say.  Without effect when those say never. */
 	int64_t hibernate_after_ns;
 	enum green_overflow overflow; /* 0: as the options say */
+	/* After green_intercept(): shares its worker's thread-local storage, as all do without
+	 * interception.  For code of the program's own, which keeps nothing there across
+	 * calls that may switch, and holds none of libc's locks then (stdio's are).  It may
+	 * not be migratable unless it keeps that promise anyway. */
+	bool shared_tls;
 };
 
 /* Starts fn(arg) as a detached green thread.  Returns 0, -EAGAIN at

@@ -314,6 +314,7 @@ static void learn_os_stack(struct worker *w)
 }
 
 int (*worker_start_hook)(struct worker *w);
+void (*worker_stop_hook)(void);
 
 int worker_enter(struct worker *w)
 {
@@ -355,4 +356,6 @@ void worker_leave(struct worker *w)
 	stack_cache_flush(w->stacks);
 	gt_cache_flush(&w->gts);
 	worker_set_self(NULL);
+	if (worker_stop_hook)
+		worker_stop_hook();
 }

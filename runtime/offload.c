@@ -168,12 +168,16 @@ static struct job *await_job(void)
 	return job;
 }
 
+void (*offload_start_hook)(void);
+
 static void *offload_thread(void *arg)
 {
 	struct slot *slot = arg;
 	struct job *job;
 
 	sys2(SYS_prctl, PR_SET_NAME, "green-offload");
+	if (offload_start_hook)
+		offload_start_hook();
 	spin_lock(&pool.lock);
 	while ((job = await_job())) {
 		spin_unlock(&pool.lock);

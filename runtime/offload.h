@@ -35,6 +35,9 @@ int offload_leave(green_fn fn, void *arg, void (*release)(void *arg), bool *left
 /* It has had threads in this process. */
 extern internal _Atomic bool offload_used;
 
+/* What each of its threads does first.  NULL: nothing. */
+extern internal void (*offload_start_hook)(void);
+
 /* On the monitor: starts the threads that only an OS thread can start. */
 void offload_grow(void);
 

@@ -334,6 +334,17 @@ _Noreturn void sched_end(struct worker *w, stack_id stack)
 	__builtin_unreachable();
 }
 
+/* On a queue that only this worker takes from: its stack has been left by then. */
+_Noreturn void sched_move(struct worker *w, struct gt *self, stack_id stack)
+{
+	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
+	if (w->run_next)
+		local_push(&w->local, self);
+	else
+		w->run_next = gt_index(self);
+	sched_end(w, stack);
+}
+
 _Noreturn void sched_end_lent(struct worker *w, void *object)
 {
 	w->post = POST_LENT | w->post_always;
@@ -364,6 +375,8 @@ struct gt *sched_inherit(struct worker *w, stack_id stack)
 	next->stack = stack;
 	stack_set_owner(stack, gt_index(next));
 	set_running(w, next);
+	if (unlikely(w->post_always))
+		worker_take_tls(w); /* nothing of that is switched here */
 	return next;
 }
 

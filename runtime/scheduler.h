@@ -65,6 +65,9 @@ struct gt *sched_inherit(struct worker *w, stack_id stack);
 void worker_set_self(struct worker *w);
 /* Takes the FS base of what w runs now; thread-local storage says there that it is w. */
 void worker_take_tls(struct worker *w);
+/* The caller is plain code of its OS thread, on no worker, until it is unhidden. */
+struct worker *worker_hide(void);
+void worker_unhide(struct worker *w);
 
 /* Takes everything out of the inbox and the attention list. */
 void sched_collect(struct worker *w);
@@ -128,11 +131,25 @@ void steal_init(void);
  * if it has one.  It is nobody's to join, and on no queue yet: sched_start().  NULL: none
  * can be had with an index up to that. */
 struct gt *spawn_lent(struct worker *w, void *sp, void *fs_base, void *pc, uint32_t index_max);
+/* Puts the caller where it will run, from its new context, and leaves its stack. */
+_Noreturn void sched_move(struct worker *w, struct gt *self, stack_id stack);
 /* It ends.  See sched_end_lent(). */
 _Noreturn void spawn_lent_ends(struct gt *self, void *object);
 
+/* Interception's: the green thread's function becomes the result, which runs the one of s.
+ * NULL: there are too many.  The hook itself NULL: nothing is changed. */
+extern internal green_fn (*spawn_hook)(struct gt *gt, const struct spawn *s);
+/* The caller goes on in the context at sp, on a stack of somebody else's with that FS base.
+ * The one that it runs on is given back. */
+_Noreturn void spawn_move(struct gt *self, void *sp, void *fs_base, bool migratable);
+
+/* Interception's: on arrival in each green thread, with own_tls.  NULL: nothing. */
+extern internal void (*sched_switch_hook)(struct worker *w, const struct gt *to);
+
 /* What else a worker does when it starts, on its own OS thread: 0 or -errno. */
 extern internal int (*worker_start_hook)(struct worker *w);
+/* And when it has left. */
+extern internal void (*worker_stop_hook)(void);
 
 /* One worker's life, on the calling OS thread (loop.c). */
 int worker_enter(struct worker *w);

@@ -7,6 +7,8 @@
 
 bool own_tls; /* arch/base.h */
 
+void (*sched_switch_hook)(struct worker *w, const struct gt *to);
+
 static __thread struct worker *this_worker;
 
 never_inline struct worker *worker_self(void)
@@ -32,6 +34,21 @@ void worker_take_tls(struct worker *w)
 	const struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
 
 	base_set_fs(gt && gt->fs_base ? gt->fs_base : w->fs_base);
+	this_worker = w;
+	if (sched_switch_hook && gt)
+		sched_switch_hook(w, gt);
+}
+
+struct worker *worker_hide(void)
+{
+	struct worker *w = worker_self();
+
+	this_worker = NULL;
+	return w;
+}
+
+void worker_unhide(struct worker *w)
+{
 	this_worker = w;
 }
 

@@ -215,6 +215,8 @@ static uint8_t kind_of(const struct green_attr *attr)
 	       (uint8_t)(patience << GT_KIND_PATIENCE_SHIFT);
 }
 
+green_fn (*spawn_hook)(struct gt *gt, const struct spawn *s);
+
 int sched_spawn(const struct spawn *s, green_t *thread)
 {
 	const struct green_attr *attr = s->attr;
@@ -238,10 +240,14 @@ int sched_spawn(const struct spawn *s, green_t *thread)
 	}
 	gt->stack_class = (uint8_t) class;
 	gt->stack = STACK_NONE;
-	gt->fn = s->fn;
 	gt->arg = s->arg;
 	gt->spawn_pc = s->pc;
 	gt_set_kind(gt, (attr ? kind_of(attr) : 0) | (s->handler ? GT_KIND_HANDLER : 0));
+	gt->fn = likely(!spawn_hook) ? s->fn : spawn_hook(gt, s);
+	if (unlikely(!gt->fn)) {
+		undo(w, gt, (unsigned)class);
+		return -EAGAIN;
+	}
 	atomic_store_explicit(&gt->state, GT_FRESH, memory_order_relaxed);
 	if (unlikely((r = fill_ext(gt, s)) < 0 || (r = count_in(w)) < 0)) {
 		undo(w, gt, (unsigned)class);
@@ -416,8 +422,27 @@ _Noreturn void spawn_lent_ends(struct gt *self, void *object)
 	struct worker *w = worker_self();
 
 	self->fs_base = NULL;
-	settle_end(w, self, NULL);
+	settle_end(w, self, self->arg);
 	sched_end_lent(w, object);
+}
+
+_Noreturn void spawn_move(struct gt *self, void *sp, void *fs_base, bool migratable)
+{
+	stack_id stack = self->stack;
+	unsigned class = self->stack_class;
+
+	if (class & GT_CLASS_LOOKED_AT)
+		census_end(self);
+	unreserve(class);
+	self->stack_class = GT_CLASS_LENT;
+	self->stack = STACK_LENT;
+	self->sp = sp;
+	self->fs_base = fs_base;
+	if (migratable) {
+		gt_set_kind(self, gt_kind(self) | GT_KIND_MIGRATABLE);
+		atomic_fetch_or_explicit(&self->id, GT_MIGRATABLE, memory_order_relaxed);
+	}
+	sched_move(worker_self(), self, stack);
 }
 
 /* Returns a thread that goes on on this stack, or does not return. */
@@ -445,7 +470,7 @@ void spawn_boot(void *gt)
 		 * other. */
 		if (unlikely(atomic_load_explicit(&rt.draining, memory_order_relaxed))) {
 			atomic_fetch_or_explicit(&self->id, GT_CANCELLED, memory_order_relaxed);
-			atomic_store_explicit(&self->look, 1, memory_order_relaxed);
+			atomic_fetch_or_explicit(&self->look, LOOK_CANCELLED, memory_order_relaxed);
 		}
 		void *result = self->fn(self->arg);
 		if (unlikely(runtime_forked()))

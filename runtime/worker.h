@@ -55,6 +55,7 @@ struct worker {
 	uint8_t post_always; /* POST_TLS or nothing: where all contexts share one FS base the
 	                        switch has nothing to do for it */
 	bool in_scheduler;
+	bool makes_tls; /* a green thread makes another's TLS block with this worker's (link.c) */
 	uint16_t id;
 	_Atomic uint32_t tick; /* switches until the next look around */
 	uint32_t run_next;
@@ -89,6 +90,7 @@ struct worker {
 	void *sanitizer_fiber, *dead_fiber;
 	void *signal_stack; /* fault.c */
 	void *fs_base;      /* its own TLS block, with own_tls */
+	uint64_t sigmask;   /* the OS thread's, in link mode (link.h) */
 	uint16_t *victims;  /* all other workers, nearest first (steal.c) */
 	uint16_t tier_end[4];
 	_Atomic uint64_t spawned, ended; /* green threads, by this worker */

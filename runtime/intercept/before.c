@@ -22,21 +22,24 @@
 
 /* ---- threads ------------------------------------------------------------------- */
 
-int before_look_at_threads(bool *others)
+bool before_has_threads(void)
 {
 	struct stat tasks;
 
-	*others = false;
+	return sys2(SYS_stat, "/proc/self/task", &tasks) == 0 &&
+	       tasks.st_nlink > TASK_FOLDER_LINKS + 1;
+}
+
+int before_look_at_threads(bool *others)
+{
+	*others = before_has_threads();
 	if (sys0(SYS_gettid) != sys0(SYS_getpid)) {
 		error_set("green threads begin with the process's first, and another one has "
 		          "made the first thread that was seen");
 		return -EPERM;
 	}
-	if (sys2(SYS_stat, "/proc/self/task", &tasks) == 0 &&
-	    tasks.st_nlink > TASK_FOLDER_LINKS + 1) {
-		*others = true;
+	if (*others)
 		futex_has_others();
-	}
 	return 0;
 }
 

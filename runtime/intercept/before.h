@@ -8,6 +8,9 @@
 
 #include "intercept/thread.h"
 
+/* The process has other threads than the caller. */
+bool before_has_threads(void);
+
 /* The calling OS thread is the process's first: 0, and in *others whether it has more.
  * Else -EPERM, with error_set(). */
 int before_look_at_threads(bool *others);

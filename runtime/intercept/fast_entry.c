@@ -8,6 +8,7 @@
 #include "intercept/audit.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/link.h"
 #include "intercept/route.h"
 #include "intercept/tally.h"
 #include "worker.h"
@@ -28,15 +29,20 @@ static long pass_mask(const struct call *c)
 
 /* Not where the caller's stack and ours would be two, or the child would use up the
  * parent's frames before the parent does. */
-static long pass(const struct call *c)
+static long pass(struct call *c)
 {
 	switch (c->nr) {
 	case SYS_clone:
 	case SYS_clone3:
+	case SYS_fork:
 	case SYS_vfork:
 		return CALL_STACKLESS;
 	case SYS_rt_sigprocmask:
 		return pass_mask(c);
+	case SYS_rt_sigaction:
+		return link_on ? fast_link_sigaction(c) : call_real(c);
+	case SYS_futex:
+		return link_on && link_may_wake(c) ? CALL_MORE : call_real(c);
 	case CALL_NR_BORN:
 		return c->arg[5];
 	default:
@@ -45,11 +51,12 @@ static long pass(const struct call *c)
 }
 
 /* The same for a green thread's call, which holds its worker meanwhile. */
-static long pass_on(const struct call *c)
+static long pass_on(struct call *c)
 {
 	switch (c->nr) {
 	case SYS_clone:
 	case SYS_clone3:
+	case SYS_fork:
 	case SYS_vfork:
 	case SYS_rt_sigprocmask:
 		return pass(c);
@@ -71,6 +78,8 @@ long intercept_fast(struct call *c)
 		return pass(c);
 	tally_call(w, nr);
 	if (!calls[nr].name)
+		return pass_on(c);
+	if (unlikely(link_ranges_count) && calls[nr].group != CALL_THREADS && link_is_exempt(c))
 		return pass_on(c);
 	c->result = 0;
 	if (unlikely(route_wanted(nr))) {

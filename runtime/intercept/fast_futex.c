@@ -3,6 +3,7 @@
  * Futex calls that neither wait nor wake anybody.
  */
 #include "intercept/futex.h"
+#include "intercept/link.h"
 #include "intercept/thread.h"
 #include "intercept/user.h"
 
@@ -13,8 +14,9 @@ long fast_futex(struct call *c)
 {
 	uint32_t word;
 
-	/* One that only the runtime's own threads make here: they have none. */
-	if (!atomic_load_explicit(&thread_self_fast()->tid, memory_order_relaxed))
+	/* One that only the runtime's own threads make here: they have none.  In link mode
+	 * they may be of the program, and share libc's locks with those that have. */
+	if (!link_on && !atomic_load_explicit(&thread_self_fast()->tid, memory_order_relaxed))
 		return CALL_PASS;
 	switch (c->arg[1] & FUTEX_CMD_MASK) {
 	case FUTEX_WAIT_BITSET:

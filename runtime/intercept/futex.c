@@ -9,6 +9,7 @@
  */
 #include "intercept/futex.h"
 #include "intercept/call.h"
+#include "intercept/link.h"
 #include "intercept/thread.h"
 #include "intercept/user.h"
 #include "offload.h"
@@ -116,6 +117,12 @@ static long result_of(enum wake_reason reason, bool timed)
 	}
 }
 
+/* What may end a wait, but for its own deadline: see the header. */
+static unsigned ends(void)
+{
+	return link_on ? PARK_SHIELDED : 0;
+}
+
 long futex_wait(const void *at, uint32_t value, uint32_t bits, int64_t deadline_ns, void *pc)
 {
 	uintptr_t address = (uintptr_t)at;
@@ -133,7 +140,7 @@ long futex_wait(const void *at, uint32_t value, uint32_t bits, int64_t deadline_
 	w->ticket = park_begin(self, PARK_FUTEX, (void *)address, pc);
 	append(b, w, address);
 	spin_unlock(&b->lock);
-	enum wake_reason reason = park_commit(w->ticket, 0, deadline_ns);
+	enum wake_reason reason = park_commit(w->ticket, ends(), deadline_ns);
 	if (reason != WAKE_PEER)
 		withdraw(w);
 	return result_of(reason, deadline_ns != GREEN_FOREVER);
@@ -173,7 +180,7 @@ long futex_wait_any(struct futex_wait *waits, const struct futex_waitv *at, unsi
 
 	/* A wake-up that came meanwhile counts more than a word that has changed. */
 	if (listed == count || !park_abort(ticket))
-		reason = park_commit(ticket, 0, deadline_ns);
+		reason = park_commit(ticket, ends(), deadline_ns);
 	for (unsigned i = 0; i < listed; i++) {
 		withdraw(&waits[i]);
 		if (waits[i].woke)
@@ -255,6 +262,28 @@ long futex_wake(const void *address, uint32_t count, uint32_t bits, bool shared)
 	if (woken < count)
 		return woken + futex_wake_kernel(address, count - woken, bits, shared);
 	return woken;
+}
+
+static void wake_everybody(void)
+{
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		struct futex_wait *chain = NULL, **end = &chain;
+
+		spin_lock(&buckets[i].lock);
+		while (buckets[i].first)
+			claim_at(&buckets[i], buckets[i].first->address, 1, FUTEX_BITSET_MATCH_ANY,
+			         &end);
+		spin_unlock(&buckets[i].lock);
+		finish(chain);
+	}
+}
+
+void futex_wake_green(const void *address, uint32_t count)
+{
+	if (count)
+		wake_green((uintptr_t)address, count, FUTEX_BITSET_MATCH_ANY);
+	else
+		wake_everybody();
 }
 
 /* ---- requeueing ------------------------------------------------------------------- */

@@ -4,7 +4,9 @@
  *
  * A wait parks the green thread; its record lies in its struct thread.  OS threads that
  * are no workers wait in the kernel as ever, so a wake-up that finds fewer green threads
- * than it may wake asks the kernel, too, once there are such threads.
+ * than it may wake asks the kernel, too, once there are such threads.  In link mode they
+ * wake green threads, too (link.h).  There a wait is ended by nothing else: libc's locks
+ * know no other end, so neither a cancel nor a deadline scope reaches them.
  */
 #ifndef INTERCEPT_FUTEX_H
 #define INTERCEPT_FUTEX_H
@@ -35,6 +37,9 @@ long futex_requeue(const void *address, const void *target, uint32_t wake, uint3
 /* Wakes up to count who wait at the address with one of these bits; how many.  Any
  * context of the runtime. */
 long futex_wake(const void *address, uint32_t count, uint32_t bits, bool shared);
+/* Only those in the table; count 0: all of them, wherever they wait.  No bit is asked
+ * for. */
+void futex_wake_green(const void *address, uint32_t count);
 /* Only those who wait in the kernel, if there are any. */
 long futex_wake_kernel(const void *address, uint32_t count, uint32_t bits, bool shared);
 

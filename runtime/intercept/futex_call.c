@@ -9,6 +9,7 @@
 #include "intercept/blocking.h"
 #include "intercept/call.h"
 #include "intercept/futex.h"
+#include "intercept/link.h"
 #include "intercept/shared.h"
 #include "intercept/thread.h"
 #include "intercept/user.h"
@@ -41,9 +42,19 @@ static int deadline_of(const struct timespec *ts, bool relative, bool wall, int6
 	return 0;
 }
 
-/* Somebody outside may wake it. */
+/* Without FUTEX_PRIVATE_FLAG: may somebody outside wake it?  In link mode that may be the
+ * kernel, when an OS thread ends that libc waits for: the word is its tid. */
+static bool is_woken_outside(const struct call *c)
+{
+	if (c->arg[1] & FUTEX_PRIVATE_FLAG)
+		return false;
+	return link_on ? !tid_is_green((int)c->arg[2]) : shared_has((uintptr_t)c->arg[0]);
+}
+
 static long wait_in_kernel(const struct call *c, bool timed)
 {
+	if (link_on) /* to its end: see futex.h */
+		return blocking_call_to_end(c);
 	long r = blocking_call(c);
 
 	return r != IO_INTERRUPTED ? r : timed ? CALL_RESTART_BLOCK : CALL_RESTARTSYS;
@@ -56,7 +67,7 @@ static long do_wait(const struct call *c, bool relative, bool wall, uint32_t bit
 
 	if (r < 0 || bits == 0)
 		return -EINVAL;
-	if (!(c->arg[1] & FUTEX_PRIVATE_FLAG) && unlikely(shared_has((uintptr_t)c->arg[0])))
+	if (unlikely(is_woken_outside(c)))
 		return wait_in_kernel(c, deadline_ns != GREEN_FOREVER);
 	return futex_wait((const void *)c->arg[0], (uint32_t)c->arg[2], bits, deadline_ns,
 	                  (void *)c->pc);

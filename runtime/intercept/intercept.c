@@ -10,6 +10,7 @@
 #include "intercept/entry.h"
 #include "intercept/credentials.h"
 #include "intercept/interceptors.h"
+#include "intercept/link.h"
 #include "intercept/preempt.h"
 #include "intercept/route.h"
 #include "intercept/signal.h"
@@ -55,8 +56,18 @@ static never_inline long entered(struct call *c)
 	return r == CALL_MORE ? entry->full(c) : r;
 }
 
+/* An OS thread's, the scheduler's, or a signal handler's of the program (link mode). */
+static bool is_outside(void)
+{
+	const struct worker *w = base_gs();
+
+	return !w || !atomic_load_explicit(&w->current, memory_order_relaxed);
+}
+
 long intercept_full(struct call *c)
 {
+	if (unlikely(link_on) && is_outside())
+		return link_wake(c);
 	struct thread *t = thread_self();
 	struct call *outer = t->call;
 
@@ -75,7 +86,7 @@ long intercept_full(struct call *c)
 
 /* ---- start ---------------------------------------------------------------- */
 
-static int mode_from_environment(enum intercept_mode *mode)
+int intercept_mode_from_environment(enum intercept_mode *mode)
 {
 	static const char *const names[] = {
 		[INTERCEPT_AUTO] = "auto",         [INTERCEPT_PATCH] = "patch",
@@ -132,7 +143,7 @@ int green_intercept_start(void)
 {
 	enum intercept_mode mode;
 	bool others;
-	int r = mode_from_environment(&mode);
+	int r = intercept_mode_from_environment(&mode);
 
 	if (r < 0 || mode == INTERCEPT_OFF)
 		return r;

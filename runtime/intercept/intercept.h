@@ -21,6 +21,9 @@ enum intercept_mode {
 	INTERCEPT_OFF,
 };
 
+/* 0, or -EINVAL with error_set(). */
+int intercept_mode_from_environment(enum intercept_mode *mode);
+
 /* Is it on? Read by handlers of the runtime's own; written once. */
 extern internal bool intercept_on;
 

@@ -269,6 +269,11 @@ static void keep_fault_handler(int sig)
 	sys4(SYS_rt_sigaction, sig, &action, NULL, sizeof(action.mask));
 }
 
+void kick_hear_faults(void)
+{
+	fault_hook = on_program_fault;
+}
+
 void kick_start(void)
 {
 	static const int faults[] = { SIGFPE, SIGILL, SIGTRAP };

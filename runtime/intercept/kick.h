@@ -21,6 +21,9 @@ void signal_real(int sig, siginfo_t *info, void *context);
 /* An OS thread is asked to make a call (credentials.c), in the handler of the kick. */
 void credentials_asked(const siginfo_t *info);
 
+/* Addresses of the program's that lead nowhere are answered with EFAULT, no more. */
+void kick_hear_faults(void);
+
 /* The tail of the entry (entry_x86_64.S): from the last look at gt.look; to where only the
  * stack pointer (in r11) and the jump (to rcx) are left; to its end. */
 extern const char intercept_leave[], intercept_leave_done[], intercept_leave_end[];

@@ -121,7 +121,7 @@ void signal_raise(struct gt *self, int sig, int code);
 
 /* sigsuspend, ppoll, pselect6, epoll_pwait: the mask is *mask until the call is left and
  * the signals that it lets through have been delivered.  0, -EINVAL, -EFAULT.  NULL: as
- * it is. */
+ * it is.  CALL_PASS: it cannot be emulated (link mode). */
 long signal_mask_for_call(const void *mask, size_t size);
 
 /* ---- between the parts ----------------------------------------------------- */

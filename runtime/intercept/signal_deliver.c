@@ -5,6 +5,7 @@
 #include "intercept/entry.h"
 #include "intercept/kick.h"
 #include "intercept/landing.h"
+#include "intercept/link.h"
 #include "intercept/preempt.h"
 #include "intercept/signal.h"
 #include "scheduler.h"
@@ -92,6 +93,8 @@ long signal_mask_for_call(const void *mask, size_t size)
 
 	if (!mask)
 		return 0;
+	if (link_on) /* the OS thread has the mask */
+		return CALL_PASS;
 	if (size != sizeof(wanted))
 		return -EINVAL;
 	memcpy(&wanted, mask, sizeof(wanted));

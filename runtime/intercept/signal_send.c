@@ -2,6 +2,7 @@
  *
  * Sending signals: the queues of green threads, and who gets what is for any.
  */
+#include "intercept/link.h"
 #include "intercept/signal.h"
 
 #include <errno.h>
@@ -211,6 +212,10 @@ void signal_raise(struct gt *self, int sig, int code)
 	uint64_t which = SIGNAL_BIT(sig);
 	siginfo_t info;
 
+	if (link_on) { /* its OS thread's, as any in that mode */
+		sys3(SYS_tgkill, sys0(SYS_getpid), sys0(SYS_gettid), sig);
+		return;
+	}
 	memset(&info, 0, sizeof(info));
 	info.si_signo = sig;
 	info.si_code = code;

@@ -21,7 +21,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-#define THREADS_MAX ((size_t)1 << TID_INDEX_BITS)
 #define GENERATIONS (1u << (30 - TID_INDEX_BITS))
 #define FRAME_ALIGN 64u
 
@@ -133,12 +132,36 @@ static void note_peak(uint32_t alive)
 		atomic_store_explicit(&threads_peak, alive, memory_order_relaxed);
 }
 
+/* What the caller is to go on as, when it has come back from pthread_create(3). */
+static long adopt(const struct call *c, const struct birth *b)
+{
+	struct gt *self = gt_self();
+	struct thread *t = thread_of(self);
+	int tid = tid_next(self);
+
+	t->adopts = false;
+	t->adopted_sp = first_context(c, b->sp);
+	t->adopted_fs = b->tls;
+	if (b->flags & CLONE_CHILD_CLEARTID)
+		t->clear_tid = b->child_tid;
+	if (b->flags & CLONE_PARENT_SETTID)
+		*b->parent_tid = tid;
+	if (b->flags & CLONE_CHILD_SETTID)
+		*b->child_tid = tid;
+	note_peak(atomic_fetch_add_explicit(&threads_alive, 1, memory_order_relaxed) + 1);
+	/* Release: as below. */
+	atomic_store_explicit(&t->tid, tid, memory_order_release);
+	return tid;
+}
+
 static long bear(const struct call *c, const struct birth *b)
 {
 	struct worker *w = worker_self();
 
 	if ((b->flags & FLAGS_NEEDED) != FLAGS_NEEDED || (b->flags & FLAGS_REFUSED) || !b->sp)
 		return -EINVAL;
+	if (unlikely(thread_self()->adopts))
+		return adopt(c, b);
 	struct gt *gt =
 		spawn_lent(w, first_context(c, b->sp), b->tls, (void *)c->pc, THREADS_MAX - 1);
 	if (!gt)

@@ -27,6 +27,8 @@ static inline bool tid_is_green(long tid)
 	return tid >= TID_FIRST;
 }
 
+#define THREADS_MAX ((size_t)1 << TID_INDEX_BITS)
+
 struct signal_record;
 
 /* A wait in the futex table (futex.c). */
@@ -62,6 +64,10 @@ struct thread {
 	struct trace_call place;     /* for tracers (route.h) */
 	uint64_t cpus;               /* sched_setaffinity(2): the first 64; 0: nothing was set */
 	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME) */
+	/* Of one that green_spawn() made, to get a TLS block of its own (link.c). */
+	green_fn fn;
+	bool adopts, migratable; /* the next clone3(2) is to make it a thread of libc's */
+	void *adopted_sp, *adopted_fs;
 };
 
 extern internal struct thread *threads;      /* by gt_index() */

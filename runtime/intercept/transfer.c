@@ -2,6 +2,7 @@
  *
  * read(2), write(2) and their vectored and positioned siblings: the full stage.
  */
+#include "intercept/link.h"
 #include "intercept/wait.h"
 #include "io_transfer.h"
 
@@ -13,11 +14,14 @@
 
 /* The signals that a write may earn its thread.  The kernel has sent them to the worker,
  * which blocks them, or to nobody (MSG_NOSIGNAL, offload pool). */
-static void raise_for(struct gt *self, long r)
+static void raise_for(struct gt *self, int fd, long r)
 {
 	struct rlimit limit;
 
 	if (likely(r != -EPIPE && r != -EFBIG))
+		return;
+	/* The worker does not block them there, so it has had its signal. */
+	if (link_on && (fd_hint(fd) & FD_NOT_SOCKET))
 		return;
 	if (r == -EPIPE)
 		signal_raise(self, SIGPIPE, SI_USER);
@@ -39,7 +43,7 @@ static long transfer(struct call *c, const struct io_transfer *what, long done)
 	io_learn_kind(io.fd);
 	r = io_transfer(&io, what);
 	if (what->write)
-		raise_for(io.self, done ? 0 : r);
+		raise_for(io.self, io.fd, done ? 0 : r);
 	r = wait_end(&io, r);
 	return done > 0 ? done + (r > 0 ? r : 0) : r;
 }
@@ -52,7 +56,7 @@ static long bytes(struct call *c, off_t offset, bool write)
 
 	c->result = 0;
 	if (done == -EPIPE || done == -EFBIG) {
-		raise_for(gt_self(), done);
+		raise_for(gt_self(), (int)c->arg[0], done);
 		return done;
 	}
 	if (done < 0) {
