@@ -164,10 +164,10 @@ TEST(handlers_return)
 	CHECK_EQ(sigismember(&mask, SIGUSR2), 0);
 }
 
-static void on_other(int sig, void *info, void *context)
+static void on_other(int sig, siginfo_t *info, void *context)
 {
 	(void)context;
-	others += sig == SIGSYS && ((siginfo_t *)info)->si_code != 2;
+	others += sig == SIGSYS && info->si_code != 2;
 }
 
 TEST(the_programs_own_sigsys)

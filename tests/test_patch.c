@@ -301,7 +301,7 @@ TEST(auto_dispatches_where_code_cannot_be_changed)
 	char text[400];
 
 	forbid_making_executable();
-	CHECK_EQ(interceptors_start(INTERCEPT_AUTO), 0);
+	CHECK_EQ(interceptors_start(INTERCEPT_AUTO, false), 0);
 	interceptors_describe(text, sizeof(text));
 	CHECK_HAS(text, "none rewritten");
 	CHECK_HAS(text, "SELinux");
@@ -316,7 +316,7 @@ TEST(auto_rewrites_everything_where_it_cannot_dispatch)
 	char text[400];
 
 	forbid_dispatch();
-	CHECK_EQ(interceptors_start(INTERCEPT_AUTO), 0);
+	CHECK_EQ(interceptors_start(INTERCEPT_AUTO, false), 0);
 	interceptors_describe(text, sizeof(text));
 	CHECK_HAS(text, "system calls rewritten");
 	CHECK_HAS(text, "dispatch off: syscall user dispatch is not permitted");
@@ -328,17 +328,17 @@ TEST(auto_rewrites_everything_where_it_cannot_dispatch)
 TEST(what_was_asked_for_or_nothing)
 {
 	forbid_dispatch();
-	CHECK_EQ(interceptors_start(INTERCEPT_BOTH), -EPERM);
+	CHECK_EQ(interceptors_start(INTERCEPT_BOTH, false), -EPERM);
 	CHECK_HAS(green_error(), "GREEN_INTERCEPT=both");
-	CHECK_EQ(interceptors_start(INTERCEPT_DISPATCH), -EPERM);
+	CHECK_EQ(interceptors_start(INTERCEPT_DISPATCH, false), -EPERM);
 	CHECK_HAS(green_error(), "GREEN_INTERCEPT=dispatch");
 	CHECK_EQ(patch_sites(), 0);
 	forbid_making_executable();
-	CHECK_EQ(interceptors_start(INTERCEPT_PATCH), -EPERM);
+	CHECK_EQ(interceptors_start(INTERCEPT_PATCH, false), -EPERM);
 	CHECK_HAS(green_error(), "GREEN_INTERCEPT=patch");
-	CHECK_EQ(interceptors_start(INTERCEPT_AUTO), -EPERM);
+	CHECK_EQ(interceptors_start(INTERCEPT_AUTO, false), -EPERM);
 	CHECK_HAS(green_error(), "GREEN_INTERCEPT=auto");
-	CHECK_EQ(interceptors_start(INTERCEPT_OFF), 0);
+	CHECK_EQ(interceptors_start(INTERCEPT_OFF, false), 0);
 	calls_work();
 }
 
@@ -357,7 +357,7 @@ TEST(both_at_once)
 {
 	uint64_t dispatched;
 
-	REQUIRE_EQ(interceptors_start(INTERCEPT_AUTO), 0);
+	REQUIRE_EQ(interceptors_start(INTERCEPT_AUTO, false), 0);
 	if (!dispatch_started || !patch_sites())
 		SKIP("not both are to be had here");
 	REQUIRE_EQ(interceptors_arm(NULL), 0);
