@@ -33,6 +33,7 @@ static const char *const passes[][ARGUMENTS_MAX] = {
 	{ "echo", "--in-process", "--connections", "64", "--duration", "0.5" },
 	{ "http", "--connections", "1000", "--duration", "0.5" },
 	{ "intercept", "--count", "100k" },
+	{ "link", "--workers", "1", "--threads", "10k" },
 };
 #define PASSES (sizeof(passes) / sizeof(passes[0]))
 

@@ -26,13 +26,14 @@ struct bench {
 	const char *about;    /* one line */
 	const char *accepts;  /* names of its options, separated by blanks */
 	const char *examples; /* for --help */
+	int (*prepare)(void); /* before there is another thread; NULL: nothing.  0 or a status */
 	int (*run)(const struct options *options);
 	bool hidden; /* for greenbench's own use */
 };
 
 extern const struct bench bench_yield, bench_spawn, bench_pingpong, bench_chan, bench_skynet,
 	bench_park, bench_grow, bench_timer, bench_echo, bench_http, bench_intercept, bench_scale,
-	bench_all, bench_echo_server, bench_intercept_calls;
+	bench_link, bench_all, bench_echo_server, bench_intercept_calls;
 
 /* All of them, ended by NULL. */
 extern const struct bench *const benches[];

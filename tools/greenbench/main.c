@@ -15,11 +15,10 @@
 #define LIMIT_S 60
 
 const struct bench *const benches[] = {
-	&bench_yield, &bench_spawn,       &bench_pingpong,
-	&bench_chan,  &bench_skynet,      &bench_park,
-	&bench_grow,  &bench_timer,       &bench_echo,
-	&bench_http,  &bench_intercept,   &bench_scale,
-	&bench_all,   &bench_echo_server, &bench_intercept_calls,
+	&bench_yield,  &bench_spawn, &bench_pingpong,    &bench_chan,
+	&bench_skynet, &bench_park,  &bench_grow,        &bench_timer,
+	&bench_echo,   &bench_http,  &bench_intercept,   &bench_link,
+	&bench_scale,  &bench_all,   &bench_echo_server, &bench_intercept_calls,
 	NULL,
 };
 
@@ -120,5 +119,7 @@ int main(int argc, char **argv)
 	struct options options = { 0 };
 	int status = bench == &bench_scale ? parse_scale(&options, argc - 2, argv + 2)
 	                                   : options_parse(&options, bench, argc - 2, argv + 2);
+	if (status == 0 && bench->prepare && !options.help)
+		status = bench->prepare();
 	return status ? status : run(bench, &options);
 }
