@@ -40,7 +40,8 @@ check_variants := release clang $(sanitizers)
 asan_flags := -fsanitize=address
 ubsan_flags := -fsanitize=undefined -fno-sanitize-recover=all
 tsan_flags := -fsanitize=thread
-fuzz_flags := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+fuzz_flags := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+	-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION=1
 coverage_flags := --coverage -fprofile-update=atomic -O0
 
 variant_flags := $($(VARIANT)_flags)

@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 const char tool_name[] = "fuzz";
 
@@ -36,43 +34,47 @@ static void check_note(const struct note *note, size_t size)
 		abort();
 }
 
-static int file_of(const uint8_t *data, size_t size)
+static void read_lock(const uint8_t *data, size_t size)
 {
-	int fd = memfd_create("input", MFD_CLOEXEC);
+	struct lock lock = { 0 };
+	FILE *f = fmemopen((void *)(uintptr_t)data, size, "r");
 
-	if (fd >= 0 && write(fd, data, size) != (ssize_t)size) {
-		close(fd);
-		return -1;
+	if (!f)
+		return;
+	lock_read_stream(&lock, f, "input");
+	lock_free(&lock);
+	fclose(f);
+}
+
+/* libelf may change what it is given. */
+static void read_elf(const uint8_t *data, size_t size)
+{
+	struct notes notes;
+	char *copy = malloc(size);
+
+	if (!copy)
+		return;
+	memcpy(copy, data, size);
+	if (notes_read_memory(&notes, copy, size) == 0) {
+		for (size_t i = 0; i < notes.count; i++)
+			check_note(&notes.all[i], size);
+		notes_free(&notes);
 	}
-	return fd;
+	free(copy);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct notes notes;
 	struct note note;
 
 	if (note_parse(&note, (const char *)data, size, size)) {
 		check_note(&note, size);
 		note_clear(&note);
 	}
-	if (size < 16 || (data[0] != 0x7f && data[0] != 'L'))
-		return 0;
-	int fd = file_of(data + (data[0] == 'L'), size - (data[0] == 'L'));
-	if (fd < 0)
-		return 0;
-	if (data[0] == 'L') {
-		struct lock lock = { 0 };
-		char path[64];
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		lock_read(&lock, path);
-		lock_free(&lock);
-	} else if (notes_read(&notes, fd) == 0) {
-		for (size_t i = 0; i < notes.count; i++)
-			check_note(&notes.all[i], size);
-		notes_free(&notes);
-	}
-	close(fd);
+	if (size >= 16 && data[0] == 'L')
+		read_lock(data + 1, size - 1);
+	else if (size >= 16 && data[0] == 0x7f)
+		read_elf(data, size);
 	return 0;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define THREADS 65536 /* whose last wait is remembered; a newer one takes its place */
+#define THREADS ROOM(65536) /* whose last wait is remembered; a newer one takes its place */
 #define SLOTS (2 * CHAINS_MAX)
 #define INDEX_MASK ((1u << 26) - 1) /* of a thread, as in trace_record.h */
 #define NONE UINT32_MAX

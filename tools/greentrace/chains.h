@@ -10,9 +10,10 @@
 #define CHAINS_H
 
 #include "order.h"
+#include "room.h"
 
 #define CHAIN_HOPS 6 /* places of a chain, the first one included */
-#define CHAINS_MAX 65536
+#define CHAINS_MAX ROOM(65536)
 
 enum chain_end { /* what came before the last place */
 	         CHAIN_GOES_ON,

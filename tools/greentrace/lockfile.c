@@ -102,26 +102,33 @@ static bool read_line(struct lock *lock, char *line)
 	return add(lock, line, (unsigned)calls);
 }
 
-int lock_read(struct lock *lock, const char *file)
+int lock_read_stream(struct lock *lock, FILE *stream, const char *name)
 {
-	FILE *f = fopen(file, "re");
 	char *line = NULL, shown[300];
 	size_t size = 0, number = 0;
 	bool good = true;
 
-	if (!f)
-		return io_problem(file);
-	while (good && getline(&line, &size, f) >= 0) {
+	while (good && getline(&line, &size, stream) >= 0) {
 		number++;
 		line[strcspn(line, "\n")] = 0;
 		if (line[0] && line[0] != '#')
 			good = read_line(lock, line);
 	}
 	free(line);
-	fclose(f);
 	return good ? EXIT_OK
 	            : problem("%s: line %zu is not one of a lockfile",
-	                      escape_text(shown, sizeof(shown), file, true), number);
+	                      escape_text(shown, sizeof(shown), name, true), number);
+}
+
+int lock_read(struct lock *lock, const char *file)
+{
+	FILE *f = fopen(file, "re");
+
+	if (!f)
+		return io_problem(file);
+	int status = lock_read_stream(lock, f, file);
+	fclose(f);
+	return status;
 }
 
 /* "kind in function of file" */

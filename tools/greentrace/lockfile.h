@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct lock_entry {
 	char key[640]; /* "kind\tfile\tfunction", escaped */
@@ -31,6 +32,9 @@ int lock_write(struct lock *lock, const char *file);
 
 /* EXIT_OK, or a problem that has been reported. */
 int lock_read(struct lock *lock, const char *file);
+
+/* The same of a stream; name: what it is called in messages. */
+int lock_read_stream(struct lock *lock, FILE *stream, const char *name);
 
 /* Says each call in now that before lacks, to standard output; how many there are. */
 size_t lock_compare(const struct lock *before, struct lock *now);

@@ -4,14 +4,15 @@
  */
 #include "names.h"
 #include "escape.h"
+#include "room.h"
 
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SYMBOLS_SIZE 8192 /* lists */
-#define PATHS_SIZE 4096
+#define SYMBOLS_SIZE ROOM(8192) /* lists */
+#define PATHS_SIZE ROOM(4096)
 #define REFRESHES_MAX 64 /* libraries that are loaded late */
 
 struct known {

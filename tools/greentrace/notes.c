@@ -86,11 +86,9 @@ static int read_elf(struct notes *notes, Elf *elf)
 	return r;
 }
 
-int notes_read(struct notes *notes, int fd)
+static int read_all(struct notes *notes, Elf *elf)
 {
 	memset(notes, 0, sizeof(*notes));
-	elf_version(EV_CURRENT);
-	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
 	if (!elf)
 		return -ENOEXEC;
 	int r = read_elf(notes, elf);
@@ -98,6 +96,18 @@ int notes_read(struct notes *notes, int fd)
 	if (r)
 		notes_free(notes);
 	return r;
+}
+
+int notes_read(struct notes *notes, int fd)
+{
+	elf_version(EV_CURRENT);
+	return read_all(notes, elf_begin(fd, ELF_C_READ_MMAP, NULL));
+}
+
+int notes_read_memory(struct notes *notes, char *file, size_t size)
+{
+	elf_version(EV_CURRENT);
+	return read_all(notes, elf_memory(file, size));
 }
 
 void notes_free(struct notes *notes)

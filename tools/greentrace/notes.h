@@ -23,6 +23,8 @@ struct notes {
 /* By descriptor; 0 or -errno (-ENOEXEC: not a 64-bit ELF file of this byte order).  What
  * of the notes is damaged is left out. */
 int notes_read(struct notes *notes, int fd);
+/* The same of a file in memory, which is written to where it is of other byte order. */
+int notes_read_memory(struct notes *notes, char *file, size_t size);
 void notes_free(struct notes *notes);
 
 /* One note's description into *note, whose texts are allocated; false: damaged.  base is

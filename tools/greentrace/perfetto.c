@@ -11,6 +11,7 @@
 #include "greenps.h"
 #include "escape.h"
 #include "protobuf.h"
+#include "room.h"
 #include "view.h"
 
 #include <errno.h>
@@ -53,9 +54,9 @@ enum { OF_PROCESS = 1, OF_WORKER, OF_THREAD, OF_STOPS, OF_THREADS };
 
 /* ---- state ------------------------------------------------------------------------- */
 
-#define THREADS 65536 /* remembered; a power of two */
-#define WORKERS 1024
-#define NAMES 16384 /* numbers that are remembered; a power of two */
+#define THREADS ROOM(65536) /* remembered; a power of two */
+#define WORKERS ROOM(1024)
+#define NAMES ROOM(16384) /* numbers that are remembered; a power of two */
 
 struct green {           /* a green thread, as it was last seen */
 	uint32_t thread; /* as records have it; 0: free */
@@ -69,9 +70,9 @@ struct green {           /* a green thread, as it was last seen */
 struct name {
 	uint64_t pc;
 	uint32_t number; /* 0: free */
-	uint8_t what;    /* why, or one of the two below */
+	uint16_t what;   /* why (LAYOUT_NAMES: unknown), or one of the two below */
 };
-enum { NAME_RUNS = 254, NAME_FIXED = 255 };
+enum { NAME_RUNS = LAYOUT_NAMES + 1, NAME_FIXED };
 enum { FIXED_QUEUED = 1, FIXED_WAKES, FIXED_COUNT }; /* in the place of a pc */
 
 struct perfetto {
@@ -201,7 +202,7 @@ static void name_text(struct perfetto *p, char *to, size_t size, uint64_t pc, un
 
 static uint32_t name_of(struct perfetto *p, uint64_t pc, unsigned what)
 {
-	uint64_t hash = (pc << 8 | what) * 0x9e3779b97f4a7c15u;
+	uint64_t hash = (pc << 16 | what) * 0x9e3779b97f4a7c15u;
 	struct name *n = &p->names[hash >> 32 & (NAMES - 1)];
 	char text[600];
 
@@ -209,7 +210,7 @@ static uint32_t name_of(struct perfetto *p, uint64_t pc, unsigned what)
 		return n->number;
 	name_text(p, text, sizeof(text), pc, what);
 	n->pc = pc;
-	n->what = (uint8_t)what;
+	n->what = (uint16_t)what;
 	n->number = new_name(p, text);
 	return n->number;
 }

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define THREADS 65536 /* a power of two; a newer one takes the place of an older */
-#define DEPTH 4       /* requests of a thread */
+#define THREADS ROOM(65536) /* a power of two; a newer one takes the place of an older */
+#define DEPTH 4             /* requests of a thread */
 #define INDEX_MASK ((1u << 26) - 1)
 #define QUEUE_MAX (1u << 20)
 #define SLACK_NS 20000 /* the clocks of both differ by less */

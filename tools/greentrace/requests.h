@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "histogram.h"
 #include "order.h"
+#include "room.h"
 
 struct request_row { /* of a switch point and a kind of request */
 	uint64_t site;
@@ -33,7 +34,7 @@ struct requests {
 	size_t first, last, room;
 };
 
-#define REQUEST_ROWS_MAX 4096
+#define REQUEST_ROWS_MAX ROOM(4096)
 
 /* False: no memory. */
 bool requests_open(struct requests *r);
