@@ -20,6 +20,7 @@ enum event_kind {
 	EVENT_SYSCALL,     /* struct event_stack: a new place of a call that was not intercepted */
 	EVENT_FAULT,       /* struct event_stack: a page of the stacks was touched */
 	EVENT_REQUEST,     /* struct event_request: of io_uring, completed */
+	EVENT_GROWN,       /* struct event_small: a stack was deeper than any of its kind */
 };
 
 /* In the order of the DWARF numbers of x86-64; the last is the pc. */
@@ -52,8 +53,8 @@ struct event_small {
 	__u32 kind, tid;
 	__u64 time_ns;
 	__u64 ns;        /* EVENT_QUEUED */
-	__u64 site, why; /* EVENT_DESCRIPTOR */
-	__u64 object;    /* the descriptor, or the address of the worker */
+	__u64 site, why; /* EVENT_DESCRIPTOR; EVENT_GROWN: the function of the thread */
+	__u64 object;    /* the descriptor, the address of the worker, or how many bytes deep */
 };
 
 struct event_records {

@@ -185,6 +185,18 @@ int on_forbidden(struct pt_regs *ctx)
 }
 
 SEC("usdt")
+int on_grown(struct pt_regs *ctx)
+{
+	struct event_small event = { .kind = EVENT_GROWN };
+
+	event.site = argument(ctx, 3);
+	event.object = argument(ctx, 2);
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
+		count(COUNT_EVENTS, 1);
+	return 0;
+}
+
+SEC("usdt")
 int on_worker_start(struct pt_regs *ctx)
 {
 	know_worker(argument(ctx, 2));

@@ -27,14 +27,13 @@ static struct census_site *site_of(void *pc)
 	return NULL;
 }
 
-/* True: it is the deepest. */
-static bool raise_to(_Atomic uint32_t *most, uint32_t value)
+/* True: it is the deepest; *before: what was. */
+static bool raise_to(_Atomic uint32_t *most, uint32_t value, uint32_t *before)
 {
-	uint32_t before = atomic_load_explicit(most, memory_order_relaxed);
+	*before = atomic_load_explicit(most, memory_order_relaxed);
 
-	while (value > before)
-		if (atomic_compare_exchange_weak_explicit(most, &before, value,
-		                                          memory_order_relaxed,
+	while (value > *before)
+		if (atomic_compare_exchange_weak_explicit(most, before, value, memory_order_relaxed,
 		                                          memory_order_relaxed))
 			return true;
 	return false;
@@ -44,15 +43,18 @@ static struct census_site *record(const struct gt *gt, stack_id stack, size_t de
 {
 	void *pc = gt_origin(gt), *fn = gt_function(gt);
 	struct census_site *site = site_of(pc ? pc : fn);
+	uint32_t before;
 
 	if (!site)
 		return NULL;
-	if (raise_to(&site->deepest, (uint32_t)depth)) {
+	if (raise_to(&site->deepest, (uint32_t)depth, &before)) {
 		atomic_store_explicit(&site->fn, fn, memory_order_relaxed);
 		atomic_store_explicit(&site->size,
 		                      (uint32_t)stack_class_size(stack_class_of(stack)),
 		                      memory_order_relaxed);
 		atomic_store_explicit(&site->is_handler, !pc, memory_order_relaxed);
+		if (trace_wants(stack_grow))
+			probe_stack_grow(gt_handle(gt), before, depth, fn);
 	}
 	return site;
 }

@@ -145,3 +145,9 @@ PROBE_FUNCTION probe_stuck(const void *worker, uint64_t thread, int64_t ns)
 {
 	PROBE(3, "stuck", "trace_semaphores+22", worker, thread, ns);
 }
+
+AT(stack_grow, 24);
+PROBE_FUNCTION probe_stack_grow(uint64_t thread, uint64_t before, uint64_t depth, const void *fn)
+{
+	PROBE(4, "stack_grow", "trace_semaphores+24", thread, before, depth, fn);
+}

@@ -18,7 +18,7 @@ union trace_word {
 
 struct trace_semaphores { /* of the probes that are not hot */
 	uint16_t spawn, exit, worker_start, worker_stop, block_enter, block_exit, lock_wait, steal;
-	uint16_t hibernate, restore, noswitch, stuck;
+	uint16_t hibernate, restore, noswitch, stuck, stack_grow;
 };
 
 /* Counted by the kernel, and by debuggers. */
@@ -48,5 +48,6 @@ void probe_hibernate(uint64_t thread, const void *sp, const void *top);
 void probe_restore(uint64_t thread, const void *sp, const void *top);
 void probe_noswitch(uint64_t thread, const void *site, uint64_t why, const void *begun);
 void probe_stuck(const void *worker, uint64_t thread, int64_t ns);
+void probe_stack_grow(uint64_t thread, uint64_t before, uint64_t depth, const void *fn);
 
 #endif

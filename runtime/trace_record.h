@@ -65,8 +65,14 @@
  *	noswitch      THREAD, SITE, WHY, BEGUN (address of the section's begin)
  *	                a call that may switch inside green_noswitch_begin()
  *	stuck         WORKER, THREAD, NANOSECONDS   by the monitor
- *	(A stack that grows is the kernel's affair alone: exceptions:page_fault_user; greentrace
- *	--faults.)
+ *	stack_grow    THREAD, OLD, NEW (bytes), FUNCTION
+ *	                its stack was found used deeper than that of any thread spawned at
+ *	                the same place before: of those that the census looks at (census.h),
+ *	                when they end.  No rung of the ladder of guards (stack.h) sees a stack
+ *	                grow page by page: its pages are plain memory, and where stacks
+ *	                hibernate, the page of zeroes, so that each first touch is the
+ *	                kernel's affair alone (exceptions:page_fault_user; greentrace
+ *	                --faults).
  */
 #ifndef TRACE_RECORD_H
 #define TRACE_RECORD_H

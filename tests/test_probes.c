@@ -36,6 +36,7 @@ static const struct expected {
 	{ "restore", 3, &trace_semaphores.restore },
 	{ "noswitch", 4, &trace_semaphores.noswitch },
 	{ "stuck", 3, &trace_semaphores.stuck },
+	{ "stack_grow", 4, &trace_semaphores.stack_grow },
 };
 #define PROBES (sizeof(expected) / sizeof(expected[0]))
 

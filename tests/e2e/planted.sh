@@ -188,7 +188,9 @@ found() {
 	grown)
 		sed -n '/^Pages of stacks/,$p' "$temp/out" >"$temp/pages"
 		grep -qE "^      form_read $at" "$temp/pages" &&
-			grep -qE '^ +[0-9]+ +(39|4[0-9])\.[0-9]K$' "$temp/pages" ;;
+			grep -qE '^ +[0-9]+ +(39|4[0-9])\.[0-9]K$' "$temp/pages" &&
+			sed -n '/^Threads that ended/,$p' "$temp/out" | grep -A1 -E '^ +[0-9]+ +(39|4[0-9])\.[0-9]K$' |
+			grep -qE '^      reader \(grown' ;;
 	upgrade) grep -qE '^new: io in session_refresh of libsession' "$temp/out" ;;
 	esac
 }

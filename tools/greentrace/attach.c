@@ -61,6 +61,7 @@ static int take_event(void *arg, void *data, size_t size)
 	case EVENT_QUEUED:
 	case EVENT_WORKER:
 	case EVENT_DESCRIPTOR:
+	case EVENT_GROWN:
 		a->receiver.small(a->receiver.arg, small);
 		break;
 	case EVENT_REQUEST:
@@ -118,6 +119,7 @@ static void choose_programs(struct greentrace_bpf *bpf, const struct session *s)
 	bpf_program__set_autoload(bpf->progs.on_stack, w->stacks);
 	bpf_program__set_autoload(bpf->progs.on_enter, w->entries);
 	bpf_program__set_autoload(bpf->progs.on_forbidden, w->forbidden_end > 0);
+	bpf_program__set_autoload(bpf->progs.on_grown, w->faults);
 	bpf_program__set_autoload(bpf->progs.on_switch, kernel && (w->blocked_ns || w->queued));
 	bpf_program__set_autoload(bpf->progs.on_wakeup, kernel && w->queued);
 	bpf_program__set_autoload(bpf->progs.on_sample, w->hog_ns > 0);
@@ -184,6 +186,7 @@ static int attach_probes(struct session *s, const char **what)
 		{ a->bpf->progs.on_worker_start, "worker_start" },
 		{ a->bpf->progs.on_worker_stop, "worker_stop" },
 		{ a->bpf->progs.on_stack, "stack" },
+		{ a->bpf->progs.on_grown, "stack_grow" },
 		{ a->bpf->progs.on_enter, "enter" },
 		{ a->bpf->progs.on_forbidden, "enter" },
 		{ a->bpf->progs.on_flush, "flush" },

@@ -180,6 +180,7 @@ void tally_stack(struct trace *t, const struct event_stack *e, struct path *path
 		add_syscall(t, e, path);
 		break;
 	case EVENT_FAULT:
+	case EVENT_GROWN:
 		stop = stop_at(t, e, path);
 		if (!stop)
 			break;

@@ -78,6 +78,22 @@ static void take_fault(struct trace *t, const struct event_stack *e, struct path
 		recording_stack(t->recording, &deep, path);
 }
 
+/* The function of the thread is all the path there is. */
+static void take_grown(struct trace *t, const struct event_small *small)
+{
+	static struct event_stack e; /* its stack is not looked at */
+	const struct frame frame = { small->site, false };
+	struct path *path = names_put_path(t->names, &frame, 1);
+
+	e = (struct event_stack){ .kind = EVENT_GROWN, .syscall = -1, .ns = 1 };
+	e.time_ns = small->time_ns;
+	e.site = small->site;
+	e.why = small->object;
+	tally_stack(t, &e, path);
+	if (t->recording)
+		recording_stack(t->recording, &e, path);
+}
+
 static void take_stack(void *arg, const struct event_stack *e)
 {
 	struct trace *t = arg;
@@ -126,6 +142,9 @@ static void take_small(void *arg, const struct event_small *e)
 		break;
 	case EVENT_DESCRIPTOR:
 		take_descriptor(t, e);
+		break;
+	case EVENT_GROWN:
+		take_grown(t, e);
 		break;
 	default:
 		tally_small(t, e);

@@ -14,11 +14,12 @@
 /* Where a worker did not switch: in a system call (its number; -1: a page fault), or
  * computing.  Or where it made a system call past the runtime, or touched a new page. */
 struct stop {
-	enum event_kind kind; /* EVENT_BLOCKED, EVENT_HOG; EVENT_SYSCALL, EVENT_FAULT */
+	enum event_kind
+		kind; /* EVENT_BLOCKED, EVENT_HOG; EVENT_SYSCALL, EVENT_FAULT, EVENT_GROWN */
 	int syscall;
 	struct path *path;   /* NULL: unknown */
-	struct histogram ns; /* EVENT_FAULT: bytes below the top of the stack */
-	uint64_t seen;       /* EVENT_SYSCALL, EVENT_FAULT: how often */
+	struct histogram ns; /* EVENT_FAULT, EVENT_GROWN: bytes below the top of the stack */
+	uint64_t seen;       /* EVENT_SYSCALL, EVENT_FAULT, EVENT_GROWN: how often */
 	struct stop *next;
 };
 

@@ -111,14 +111,11 @@ static void print_syscalls(struct trace *t)
 	free(sorted);
 }
 
-static void print_faults(struct trace *t)
+static void print_depths(struct trace *t, enum event_kind kind, const char *title)
 {
-	struct stop **sorted = counted(t, EVENT_FAULT);
+	struct stop **sorted = counted(t, kind);
 
-	if (!t->session.wishes.faults)
-		return;
-	printf("\nPages of stacks that were touched for the first time (places are a sample)\n"
-	       "    COUNT  DEEPEST  WHERE\n");
+	printf("\n%s\n    COUNT  DEEPEST  WHERE\n", title);
 	for (size_t i = 0; sorted && sorted[i] && i < t->options->rows; i++) {
 		printf("%9" PRIu64 " %7.1fK\n", sorted[i]->seen,
 		       (double)sorted[i]->ns.max_ns / 1024);
@@ -128,16 +125,29 @@ static void print_faults(struct trace *t)
 	free(sorted);
 }
 
+static void print_faults(struct trace *t)
+{
+	if (!t->session.wishes.faults)
+		return;
+	print_depths(t, EVENT_FAULT,
+	             "Pages of stacks that were touched for the first time (places are a sample)");
+	print_depths(t, EVENT_GROWN,
+	             "Threads that ended with a deeper stack than any of their kind before (a "
+	             "sample)");
+}
+
 static void json_counted(struct trace *t, enum event_kind kind)
 {
 	struct stop **sorted = counted(t, kind);
 
 	for (size_t i = 0; sorted && sorted[i]; i++) {
-		view_json_begin(t, kind == EVENT_SYSCALL ? "syscall" : "fault");
+		view_json_begin(t, kind == EVENT_SYSCALL ? "syscall"
+		                   : kind == EVENT_FAULT ? "fault"
+		                                         : "grown");
 		if (kind == EVENT_SYSCALL)
 			printf(",\"in\":\"%s\"", syscall_text(sorted[i]->syscall));
 		printf(",\"count\":%" PRIu64, sorted[i]->seen);
-		if (kind == EVENT_FAULT)
+		if (kind != EVENT_SYSCALL)
 			printf(",\"deepest_bytes\":%" PRIu64, sorted[i]->ns.max_ns);
 		if (sorted[i]->path)
 			view_json_path(sorted[i]->path);
@@ -160,4 +170,5 @@ void view_json_kernel(struct trace *t)
 	json_requests(t);
 	json_counted(t, EVENT_SYSCALL);
 	json_counted(t, EVENT_FAULT);
+	json_counted(t, EVENT_GROWN);
 }
