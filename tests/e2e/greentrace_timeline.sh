@@ -39,6 +39,18 @@ test_what_did_not_switch() {
 	at_least 'computing' 3 "$(slices 'worker [0-9]+: no switch' 'computes: .*crunch.*')"
 }
 
+# Two stretches of 100 ms lie between its sleeps; the last one ends with the thread.
+ran() { awk '/^hog;sleep / { n += $2 } END { printf "%.0f", n }' "$1"; }
+test_running() {
+	trace 2 --running -c -- "$temp/traced" hog || return 1
+	trace 0 -c --running --folded "$temp/folded" --flame "$temp/flame" -- "$temp/traced" hog || return 1
+	at_least 'ns that it ran' 200000000 "$(ran "$temp/folded")" || return 1
+	has 'what the page shows' '<title>greentrace: Time green threads ran before' "$temp/flame" || return 1
+	trace 0 record "$temp/recording" -- "$temp/traced" hog || return 1
+	trace 0 report "$temp/recording" --running --folded "$temp/folded" || return 1
+	at_least 'ns that it ran, as recorded' 200000000 "$(ran "$temp/folded")"
+}
+
 # The same from a recording, to the byte.
 test_recorded() {
 	trace 0 record "$temp/recording" -- "$temp/traced" chain || return 1
@@ -102,7 +114,7 @@ if ! "$greentrace" check >"$temp/check" 2>&1; then
 	summary
 	exit 77
 fi
-for name in timeline what_did_not_switch recorded under_load hostile_names chain flame_in_browser; do
+for name in timeline what_did_not_switch running recorded under_load hostile_names chain flame_in_browser; do
 	check $name test_$name
 done
 summary

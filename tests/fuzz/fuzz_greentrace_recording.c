@@ -248,6 +248,7 @@ static void look_at(const uint8_t *file, size_t size, unsigned choice, bool file
 		.perfetto = files ? "/dev/null" : NULL,
 		.folded = files ? "/dev/null" : NULL,
 		.flame = files ? "/dev/null" : NULL,
+		.running = files && (choice & JSON),
 		.rows = 20,
 	};
 	struct look look = { .order = (enum sites_order)(choice >> 3) % 5 };

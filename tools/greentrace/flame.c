@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Time away by call path.
+ * Time away, or time run, by call path.
  *
  * Records say how long each switch point took, but not by which path it was reached;
  * stacks are a sample of the paths.  So each path gets the share of its switch point's
@@ -78,6 +78,12 @@ static void print_share(struct output *out, const struct site *site, const struc
 		print_folded(out, path, why, ns);
 }
 
+/* What is drawn. */
+static uint64_t total_of(const struct output *out, const struct site *site)
+{
+	return out->trace->options->running ? site->ran_ns : site->parked.total_ns;
+}
+
 struct share {
 	struct output *out;
 	const struct site *site;
@@ -99,7 +105,7 @@ static void give_path(void *arg, const struct path *path)
 
 	if (!path_is_of(path, s->site->pc, s->site->why))
 		return;
-	uint64_t ns = (uint64_t)((double)s->site->parked.total_ns * part);
+	uint64_t ns = (uint64_t)((double)total_of(s->out, s->site) * part);
 	s->given += ns;
 	print_share(s->out, s->site, path, ns);
 }
@@ -110,7 +116,7 @@ static void print_sites(struct output *out)
 
 	for (size_t i = 0; i < sites->size; i++) {
 		struct share share = { .out = out, .site = sites->slots[i] };
-		if (!share.site || !share.site->parked.count)
+		if (!share.site || !total_of(out, share.site))
 			continue;
 		names_each_path(out->trace->names, count_path, &share);
 		if (share.stacks) {
@@ -119,12 +125,12 @@ static void print_sites(struct output *out)
 		}
 		/* No stack of it: a path of one frame. */
 		struct path *alone = names_alone(out->trace->names, share.site->pc);
-		print_share(out, share.site, alone, share.site->parked.total_ns);
+		print_share(out, share.site, alone, total_of(out, share.site));
 	}
 }
 
 static const char page_head[] =
-	"<!DOCTYPE html>\n<meta charset=\"utf-8\"><title>greentrace: time away</title>\n"
+	"</title>\n"
 	"<style>\n"
 	"body{font:13px sans-serif;margin:12px;background:#fff;color:#222}\n"
 	"#graph{position:relative;margin-top:8px;overflow:hidden}\n"
@@ -178,7 +184,7 @@ static const char page_tail[] =
 	"  graph.textContent = ''; deepest = 0; box(top_, 0, 100, 0);\n"
 	"  graph.style.height = (deepest + 1) * 18 + 'px';\n"
 	"  document.getElementById('title').textContent =\n"
-	"    `Time green threads were away, by call path: ${time(top_.ns)} in ${top_.name}`;\n"
+	"    `${document.title.slice(12)}, by call path: ${time(top_.ns)} in ${top_.name}`;\n"
 	"}\n"
 	"document.getElementById('find').oninput = draw;\n"
 	"document.getElementById('all').onclick = () => { top_ = root; draw(); };\n"
@@ -194,7 +200,10 @@ static int write_graph(struct trace *t, const char *file, bool html)
 	if (!f)
 		return problem("%s: %s", shown, strerror(errno));
 	if (html)
-		fputs(page_head, f);
+		fprintf(f, "<!DOCTYPE html>\n<meta charset=\"utf-8\"><title>greentrace: %s%s",
+		        t->options->running ? "Time green threads ran before switching"
+		                            : "Time green threads were away",
+		        page_head);
 	print_sites(&out);
 	if (html)
 		fputs(page_tail, f);

@@ -55,6 +55,7 @@ static const char help[] =
 	"      --faults           new pages of stacks\n"
 	"      --folded FILE      time away by call path, for flame graphs\n"
 	"      --flame FILE       the same as a page of HTML\n"
+	"      --running          both of the time that green threads ran\n"
 	"      --perfetto FILE    a timeline for ui.perfetto.dev\n"
 	"      --buffer MB        for records, a power of two (32)\n"
 	"      --help, --version\n\n"
@@ -75,6 +76,7 @@ enum {
 	OPTION_NAME = 256,
 	OPTION_FILTER,
 	OPTION_SITES,
+	OPTION_RUNNING,
 	OPTION_ENTRIES,
 	OPTION_BLOCKED,
 	OPTION_HOG,
@@ -119,6 +121,7 @@ static const struct option known[] = {
 	{ "faults", no_argument, NULL, OPTION_FAULTS },
 	{ "folded", required_argument, NULL, OPTION_FOLDED },
 	{ "flame", required_argument, NULL, OPTION_FLAME },
+	{ "running", no_argument, NULL, OPTION_RUNNING },
 	{ "perfetto", required_argument, NULL, OPTION_PERFETTO },
 	{ "wakers", no_argument, NULL, 'w' },
 	{ "buffer", required_argument, NULL, OPTION_BUFFER },
@@ -241,6 +244,9 @@ static int long_option(struct options *o, int c)
 		return EXIT_OK;
 	case OPTION_FLAME:
 		o->flame = optarg;
+		return EXIT_OK;
+	case OPTION_RUNNING:
+		o->running = true;
 		return EXIT_OK;
 	case OPTION_PERFETTO:
 		o->perfetto = optarg;
@@ -376,6 +382,8 @@ static int judge(const struct options *o)
 		return problem("check and report take no target");
 	if ((o->command == PROBES || o->command == FLIGHT || o->command == DUMP) && !o->pid)
 		return problem("probes, flight and dump take -p PID");
+	if (o->running && !o->folded && !o->flame)
+		return problem("--running says what --folded and --flame show");
 	if (o->many && (o->command == RECORD || o->folded || o->flame || o->perfetto || o->lock ||
 	                o->check || o->no_yield))
 		return problem("files and --assert-no-yield are of one process: -p PID");

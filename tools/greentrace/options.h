@@ -32,6 +32,7 @@ struct options {
 	uint64_t buffer;
 	const char *lock, *check;              /* files */
 	const char *folded, *flame, *perfetto; /* files */
+	bool running;                          /* the first two: not time away, but time run */
 	bool wakers, syscalls, faults, requests;
 	/* Contracts; 0 and NULL: not asked for. */
 	uint64_t no_blocked_ns, no_hog_ns, max_queued_ns;

@@ -39,6 +39,7 @@ struct site {
 	uint64_t entries;        /* calls, whether they parked or not; 0: not counted */
 	struct histogram parked; /* from the park to running again */
 	struct histogram queued; /* the part of it after the waking */
+	uint64_t ran_ns;         /* before switching there; runs.h */
 	uint64_t parks_before, total_before_ns; /* at the last sites_mark() */
 	struct top descriptors, wakers;
 	struct path *path; /* that led to it; NULL: not known */

@@ -4,6 +4,7 @@
  */
 #include "timeline.h"
 #include "greenps.h"
+#include "runs.h"
 
 #include <stdlib.h>
 
@@ -15,7 +16,17 @@ struct timeline {
 	struct perfetto *perfetto;
 	struct chains *chains;
 	struct requests requests;
+	struct runs *runs;
 };
+
+static void take_run(struct timeline *l, const struct trace_record *r)
+{
+	uint64_t ticks = runs_add(l->runs, r);
+	struct site *site = ticks ? sites_get(&l->trace->sites, trace_site(r), trace_why(r)) : NULL;
+
+	if (site)
+		site->ran_ns += clock_duration(&l->trace->clock, ticks);
+}
 
 static void take(void *arg, const struct ordered *o)
 {
@@ -26,6 +37,8 @@ static void take(void *arg, const struct ordered *o)
 		chains_add(l->chains, r, clock_duration(&l->trace->clock, trace_ticks(r, r->away)));
 	if (l->requests.pending && trace_why(r) == TRACE_IO)
 		requests_record(&l->requests, r, &l->trace->clock);
+	if (l->runs)
+		take_run(l, r);
 	if (l->perfetto)
 		perfetto_record(l->perfetto, o);
 }
@@ -35,7 +48,7 @@ int timeline_open(struct trace *t)
 	const struct options *o = t->options;
 	int status = EXIT_OK;
 
-	if (!o->perfetto && !o->wakers && !o->requests)
+	if (!o->perfetto && !o->wakers && !o->requests && !o->running)
 		return EXIT_OK;
 	struct timeline *l = calloc(1, sizeof(*l));
 	if (!l)
@@ -48,6 +61,8 @@ int timeline_open(struct trace *t)
 		l->chains = chains_open();
 		status = l->chains ? EXIT_OK : problem("no memory");
 	}
+	if (status == EXIT_OK && o->running && !(l->runs = runs_open()))
+		status = problem("no memory");
 	if (status == EXIT_OK && o->requests && !requests_open(&l->requests))
 		status = problem("no memory");
 	if (status == EXIT_OK && o->perfetto)
@@ -98,6 +113,7 @@ void timeline_free(struct timeline *l)
 	order_free(&l->order);
 	chains_close(l->chains);
 	requests_close(&l->requests);
+	runs_close(l->runs);
 	free(l);
 }
 
