@@ -26,7 +26,6 @@
 #define OVERFLOW_FAR ((uintptr_t)64 << 20)
 #define OVERFLOW_LINES 16 /* of the backtrace */
 #define OVERFLOW_FRAMES_MAX 100000
-#define RUNTIME_FRAMES_MAX 100
 
 enum overflow_kind {
 	NO_OVERFLOW,
@@ -49,6 +48,7 @@ struct overflow {
 	struct worker *w;
 	struct regs regs;
 	uintptr_t bottom, top, address;
+	bool in_switch; /* the worker runs another already */
 	enum overflow_kind kind;
 	enum overflow_end end;
 };
@@ -107,18 +107,27 @@ static bool on_stack(const struct overflow *o, uintptr_t place)
 }
 
 /* The return address by which the runtime goes back to who called it; NULL: not
- * found.  Its functions have frame pointers. */
+ * found, or it has not been called.  Its functions have frame pointers; what it has called
+ * itself, functions of libc, may have none, but keeps its caller's. */
 NO_ASAN static uintptr_t *way_out(const struct overflow *o)
 {
-	uintptr_t fp, *place;
+	bool inside = in_runtime(o->regs.pc);
+	uintptr_t fp = o->regs.fp, *place;
 
-	if (!on_stack(o, o->regs.fp) || !on_stack(o, o->regs.sp))
+	if (!on_stack(o, fp) || !on_stack(o, o->regs.sp))
 		return NULL;
-	place = return_place(&o->regs, &fp);
-	for (int i = 0; i < RUNTIME_FRAMES_MAX; i++) {
-		if (!in_runtime(*place) || switch_is_diverted(place))
+	if (inside) {
+		place = return_place(&o->regs, &fp);
+	} else {
+		place = (uintptr_t *)fp + 1;
+		fp = *(uintptr_t *)fp;
+	}
+	for (unsigned i = 0; i < OVERFLOW_FRAMES_MAX; i++) {
+		bool here = in_runtime(*place);
+		if (inside && (!here || switch_is_diverted(place)))
 			return place;
-		if (!on_stack(o, fp))
+		inside |= here;
+		if (!on_stack(o, fp) || fp < (uintptr_t)place)
 			return NULL;
 		place = (uintptr_t *)fp + 1;
 		fp = *(uintptr_t *)fp;
@@ -127,10 +136,8 @@ NO_ASAN static uintptr_t *way_out(const struct overflow *o)
 }
 
 /* Lets the runtime go on. */
-static enum overflow_end end_later(const struct overflow *o)
+static enum overflow_end end_later(const struct overflow *o, uintptr_t *place)
 {
-	uintptr_t *place = way_out(o);
-
 	if (!place || o->kind != FRAME || !stack_guard_open(o->gt->stack, (void *)o->address))
 		return KILLS_IN_RUNTIME;
 	return switch_divert(place) ? ENDS_LATER : GOES_ON;
@@ -144,15 +151,14 @@ static void returned(void)
 	switch_stacks(&gt->sp, switch_prepare(stack_top(gt->stack), spawn_overflowed, gt));
 }
 
-/* Who runs on the stack that sp points into.  In the middle of a switch that is not
- * who the worker says it runs, which is the next one already. */
+/* Whose stack sp points into; NULL: nobody's, or not a green thread's. */
 RACY static struct gt *gt_on_stack(const struct worker *w, const struct regs *regs)
 {
 	struct gt *current = atomic_load_explicit(&w->current, memory_order_relaxed);
 	stack_id stack;
 
-	if (!in_runtime(regs->pc) || stack_find((const void *)regs->sp, &stack) == STACK_PART_NONE)
-		return current;
+	if (stack_find((const void *)regs->sp, &stack) == STACK_PART_NONE)
+		return NULL;
 	if (current && current->stack == stack)
 		return current;
 	if (w->post_gt && w->post_gt->stack == stack)
@@ -160,7 +166,7 @@ RACY static struct gt *gt_on_stack(const struct worker *w, const struct regs *re
 	for (uint32_t i = 1; i < gt_high(); i++)
 		if (gt_at(i)->stack == stack)
 			return gt_at(i);
-	return current;
+	return NULL;
 }
 
 #if defined(GREEN_TSAN)
@@ -195,9 +201,12 @@ static enum overflow_end end_of(const struct overflow *o)
 		return KILLS;
 	if (goes_on_in_sanitizer(o))
 		return GOES_ON;
-	if (in_runtime(o->regs.pc))
-		return in_signal_handler(o) ? KILLS_IN_SIGNAL : end_later(o);
-	return in_signal_handler(o) ? KILLS_IN_SIGNAL : ENDS_ALONE;
+	if (in_signal_handler(o))
+		return KILLS_IN_SIGNAL;
+	uintptr_t *place = way_out(o);
+	if (place || o->in_switch || in_runtime(o->regs.pc))
+		return end_later(o, place);
+	return ENDS_ALONE;
 }
 
 static const struct {
@@ -341,24 +350,42 @@ void overflow_init(void)
 	switch_returned_to = returned;
 }
 
+/* Has gt run out of its stack? */
+static bool find_out(struct overflow *o, struct gt *gt, const siginfo_t *info)
+{
+	if (!gt || !stack_is_slot(gt->stack))
+		return false;
+	o->gt = gt;
+	o->bottom = (uintptr_t)stack_bottom(gt->stack);
+	o->top = (uintptr_t)stack_top(gt->stack);
+	o->kind = classify(o, info);
+	return o->kind != NO_OVERFLOW;
+}
+
+/* In the middle of a switch it is not who the worker says it runs, which is the next one
+ * already, be it the runtime's own code or what that calls.  But a frame that is too big
+ * may reach into the stack of somebody else. */
+RACY static bool find_whose(struct overflow *o, const siginfo_t *info)
+{
+	struct gt *current = atomic_load_explicit(&o->w->current, memory_order_relaxed);
+	struct gt *owner = gt_on_stack(o->w, &o->regs);
+	bool found = find_out(o, owner, info);
+
+	if (!found || (o->kind == BIG_FRAME && !in_runtime(o->regs.pc)))
+		found = find_out(o, current, info) || find_out(o, owner, info);
+	o->in_switch = found && o->gt != current;
+	return found;
+}
+
 enum overflow_verdict overflow_handle(const siginfo_t *info, void *context)
 {
-	struct worker *w = worker_self();
-	struct regs regs = regs_of(context);
-	struct gt *gt = w ? gt_on_stack(w, &regs) : NULL;
-
-	if (!gt || !stack_is_slot(gt->stack))
-		return OVERFLOW_NONE;
 	struct overflow o = {
-		.gt = gt,
-		.w = w,
-		.regs = regs,
-		.bottom = (uintptr_t)stack_bottom(gt->stack),
-		.top = (uintptr_t)stack_top(gt->stack),
+		.w = worker_self(),
+		.regs = regs_of(context),
 		.address = (uintptr_t)info->si_addr,
 	};
-	o.kind = classify(&o, info);
-	if (o.kind == NO_OVERFLOW)
+
+	if (!o.w || !find_whose(&o, info))
 		return OVERFLOW_NONE;
 	o.end = end_of(&o);
 	if (o.end == GOES_ON)
@@ -368,6 +395,6 @@ enum overflow_verdict overflow_handle(const siginfo_t *info, void *context)
 		return OVERFLOW_SETTLED;
 	if (o.end != ENDS_ALONE)
 		return o.kind == SIGNAL_FRAME ? OVERFLOW_FATAL_SIGNAL : OVERFLOW_FATAL;
-	switch_restart(context, stack_top(gt->stack), spawn_overflowed, gt);
+	switch_restart(context, stack_top(o.gt->stack), spawn_overflowed, o.gt);
 	return OVERFLOW_SETTLED;
 }

@@ -11,7 +11,8 @@
  *   the runtime        may have been changing what others use.  It is let go on, on a
  *                      page of the guard, all of which but the lowest it may use up,
  *                      and the thread ends when it returns to who called it: that
- *                      return address is replaced.
+ *                      return address is replaced.  So is what it has called, such as
+ *                      functions of libc.
  *   a signal handler   has interrupted nobody knows what.  The process ends.
  */
 #ifndef OVERFLOW_H

@@ -5,7 +5,9 @@
  */
 #include "harness.h"
 
+#include "arch/sys.h"
 #include "green_sync.h"
+#include "hibernate.h"
 #include "overflows.h"
 
 #include <fenv.h>
@@ -359,4 +361,148 @@ TEST(in_a_signal_handler_it_kills)
 	int status = run_to_death(&options_end, in_handler);
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 	CHECK_HAS(reports_end(), "it was in a signal handler");
+}
+
+/* ---- what the runtime calls ------------------------------------------------------- */
+
+/* While it changes from one thread to the next: for a stack that starts cold, or comes
+ * back, it asks the kernel. */
+static _Atomic uintptr_t dig_to; /* an address on the stack; 0: not now */
+
+__attribute__((noinline)) static int reach(uintptr_t address)
+{
+	volatile char frame[100];
+
+	frame[0] = (char)address;
+	return (uintptr_t)frame < address ? 0 : reach(address) + frame[0];
+}
+
+static long dig_in_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	/* Others make such calls too, and the handler does. */
+	if (worker_self() && (nr == SYS_madvise || nr == SYS_process_madvise || nr == SYS_ioctl)) {
+		uintptr_t address = atomic_exchange(&dig_to, 0);
+		overflow_sink = address ? reach(address) : 0;
+	}
+	return sys_raw(nr, a, b, c, d, e, f);
+}
+
+static _Atomic bool rested;
+
+static void *rest(void *unused)
+{
+	rested = true;
+	return unused;
+}
+
+/* Joins a thread on a cold stack; so many bytes below its own are wanted meanwhile. */
+static void *joins(void *below)
+{
+	struct green_attr cold = { .stack_size = 256 << 10 };
+	green_t thread = start_with(&cold, rest, NULL);
+
+	dig_to = (uintptr_t)stack_bottom(gt_self()->stack) - (uintptr_t)below;
+	green_join(thread, NULL);
+	FAIL("it went on");
+	return NULL;
+}
+
+static green_sem_t sem;
+
+static void *hibernate(void *unused)
+{
+	return green_sem_wait(&sem) == 0 ? rest(unused) : unused;
+}
+
+/* The same with one that hibernates.  The worker's current thread is that one by then. */
+static void *rouses(void *below)
+{
+	struct green_attr soon = { .hibernate_after_ns = 1 };
+	green_t thread = start_with(&soon, hibernate, NULL);
+
+	while (stacks_hibernated() == 0)
+		green_sleep(GREEN_MS(1));
+	dig_to = (uintptr_t)stack_bottom(gt_self()->stack) - (uintptr_t)below;
+	green_sem_post(&sem);
+	green_join(thread, NULL);
+	FAIL("it went on");
+	return NULL;
+}
+
+static void *join_victim(void *fn)
+{
+	rested = false;
+	CHECK_EQ(green_join(start_green((green_fn)fn, (void *)2000), NULL), -EOVERFLOW);
+	while (!rested)
+		green_sleep(GREEN_MS(1));
+	return NULL;
+}
+
+static void complete_switch(green_fn fn)
+{
+	options_end.workers = 1;
+	sys.call = dig_in_call;
+	reports_begin();
+	CHECK_EQ(run_green_with(&options_end, join_victim, (void *)fn, NULL), 0);
+	const char *text = reports_end();
+	CHECK_EQ(count_of(text, "libgreen: stack overflow: green thread "), 1);
+	CHECK_EQ(count_of(text, "it ends when this call returns"), 1);
+}
+
+TEST(a_switch_to_a_new_thread_is_completed)
+{
+	skip_without_guards();
+	complete_switch(joins);
+}
+
+static bool may_hibernate(void)
+{
+	struct green_info info;
+
+	REQUIRE_EQ(green_init(&options_end), 0);
+	REQUIRE_EQ(green_info(&info), 0);
+	REQUIRE_EQ(green_fini(), 0);
+	return strstr(info.features, "+uffd_wp") != NULL;
+}
+
+TEST(a_switch_to_a_stack_that_comes_back_is_completed)
+{
+	skip_without_guards();
+	if (!may_hibernate())
+		SKIP("stacks do not hibernate here");
+	complete_switch(rouses);
+}
+
+static void *joins_for_ever(void *unused)
+{
+	return unused ? unused : joins((void *)(1 << 20));
+}
+
+static void *rouses_for_ever(void *unused)
+{
+	return unused ? unused : rouses((void *)(1 << 20));
+}
+
+static void die_in_switch(green_fn fn)
+{
+	struct green_options options_abort = { .workers = 1 };
+
+	options_end.workers = 1;
+	sys.call = dig_in_call;
+	for (int i = 0; i < 2; i++) {
+		reports_begin();
+		int status = run_to_death(i ? &options_end : &options_abort, fn);
+		const char *text = reports_end();
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+		CHECK_EQ(count_of(text, " on worker 0 ran out of its stack"), 1 + i);
+		CHECK_EQ(count_of(text, "found no more room in the guard"), i);
+	}
+}
+
+TEST(in_the_middle_of_a_switch_it_is_said)
+{
+	skip_without_guards();
+	die_in_switch(joins_for_ever);
+	if (may_hibernate())
+		die_in_switch(rouses_for_ever);
 }
