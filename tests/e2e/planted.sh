@@ -99,7 +99,11 @@ needs_rows() {
 	return 1
 }
 
-needs_punt() { engine_there io_uring || { echo 'the kernel refuses io_uring'; return 1; }; }
+needs_punt() {
+	engine_there io_uring || { echo 'the kernel refuses io_uring'; return 1; }
+	[ -r /sys/kernel/tracing/events/io_uring/io_uring_complete/id ] ||
+		{ echo 'no tracefs is mounted at /sys/kernel/tracing'; return 1; }
+}
 
 prepare_rows() { start_database; }
 

@@ -418,10 +418,12 @@ static void *serve(void *arg)
 	for (int i = 0; i < 8; i++)
 		if (green_spawn(&threads[i], NULL, busy, NULL) != 0)
 			return "no thread";
+	/* Whoever looks from now on finds what it does, however busy the machine is. */
+	while (rounds < 1000)
+		green_sleep(GREEN_MS(1));
+	printf("ready %d\n", (int)getpid());
 	while (green_read(0, &c, 1) > 0 && c != 'q')
 		;
-	while (rounds == 0)
-		green_yield();
 	over = true;
 	for (int i = 0; i < 8; i++)
 		green_join(threads[i], NULL);
@@ -449,7 +451,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], all[i].name) == 0) {
 			if (all[i].fn == count)
 				keep_others_away();
-			printf("ready %d\n", (int)getpid());
+			if (all[i].fn != serve)
+				printf("ready %d\n", (int)getpid());
 			return green_run(all[i].fn, NULL, &result) != 0 || result;
 		}
 	return 2;
