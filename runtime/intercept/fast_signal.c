@@ -29,6 +29,9 @@ long fast_rt_sigprocmask(struct call *c)
 		default:
 			return -EINVAL;
 		}
+	/* No program's: sigfillset(3) leaves out those of libc. */
+	if (set && *set == ~(uint64_t)0)
+		t->sigmask_open = before;
 	mask &= ~SIGNALS_UNBLOCKABLE;
 	/* Something waits for this change. */
 	if (mask != before && (atomic_load_explicit(&t->pending, memory_order_relaxed) ||

@@ -55,6 +55,7 @@ struct thread {
 	_Atomic uint64_t sigmask;    /* signal n is bit n - 1; others read it (signal.h) */
 	uint64_t sigmask_after;      /* is to be put back after sigsuspend & co, */
 	bool sigmask_swapped;        /* if this says so */
+	uint64_t sigmask_open;       /* before libc blocked all, which it does last of all, too */
 	_Atomic uint64_t pending;    /* what is in the queue */
 	_Atomic uint64_t awaited;    /* by sigtimedwait(2), just now */
 	struct signal_record *queue; /* under the lock of signal.h */

@@ -9,6 +9,7 @@
 #include "intercept/thread_exit.h"
 #include "intercept/call.h"
 #include "intercept/futex.h"
+#include "intercept/signal.h"
 #include "intercept/tally.h"
 #include "intercept/thread.h"
 #include "intercept/user.h"
@@ -89,6 +90,7 @@ static long last_ends(struct call *c)
 		tally_end();
 		sys1(SYS_exit_group, c->arg[0]);
 	}
+	signal_set_mask(thread_self(), thread_self()->sigmask_open);
 	c->pc = (uintptr_t)exit;
 	c->rdi = 0;
 	c->sp = (c->sp & ~(uintptr_t)15) - 8; /* as behind a call */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -82,6 +83,31 @@ static int main_and_last_end(void)
 CHECK(exit_of_the_last_thread)
 {
 	EXPECT(exits_with(child_status(main_and_last_end), 0));
+	return true;
+}
+
+static void exits_by_signal(int sig)
+{
+	(void)sig;
+	_exit(14);
+}
+
+static void signals_at_exit(void)
+{
+	kill(getpid(), SIGUSR1);
+}
+
+static int last_end_is_signalled(void)
+{
+	signal(SIGUSR1, exits_by_signal);
+	atexit(signals_at_exit);
+	return main_and_last_end();
+}
+
+/* What runs at exit(3) then has the mask that the thread had. */
+CHECK(exit_of_the_last_thread_takes_signals)
+{
+	EXPECT(exits_with(child_status(last_end_is_signalled), 14));
 	return true;
 }
 
