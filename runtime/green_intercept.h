@@ -22,7 +22,7 @@ extern "C" {
  *
  * Options come from the environment (GREEN_*).  0; -EALREADY; -EPERM on any thread but the
  * process's first; -ENOTSUP where the CPU or the build cannot, or what green_init() and
- * green_run() return; green_error() says why. */
+ * green_run() return; green_error() says why, and the process is as it was. */
 int green_intercept_start(void);
 
 /* ---- in a program that links libgreen: link mode ---------------------------------

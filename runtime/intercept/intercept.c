@@ -4,11 +4,13 @@
  */
 #include "intercept/intercept.h"
 #include "arch/base.h"
+#include "fatal.h"
 #include "green.h"
 #include "intercept/audit.h"
 #include "intercept/before.h"
-#include "intercept/entry.h"
 #include "intercept/credentials.h"
+#include "intercept/dispatch.h"
+#include "intercept/entry.h"
 #include "intercept/interceptors.h"
 #include "intercept/link.h"
 #include "intercept/preempt.h"
@@ -132,10 +134,11 @@ static int start_workers(void)
 	own_tls = true;
 	worker_start_hook = arm_others;
 	r = runtime_start_here();
-	if (r == 0)
-		r = signals_serve();
-	if (r < 0)
+	if (r < 0) {
 		own_tls = false;
+		worker_start_hook = NULL;
+		signals_undo();
+	}
 	return r;
 }
 
@@ -154,14 +157,20 @@ int green_intercept_start(void)
 		          "Linux 5.9 and a CPU that has it");
 		return -ENOTSUP;
 	}
-	if ((r = before_look_at_threads(&others)) < 0 ||
-	    (r = interceptors_start(mode, others)) < 0 || (r = start_workers()) < 0)
+	if ((r = before_look_at_threads(&others)) < 0 || (r = interceptors_start(mode, others)) < 0)
 		return r;
-	intercept_on = true;
-	tally_start();
-	if ((r = thread_adopt_main()) < 0) {
-		error_set("the first green thread cannot start: %s", strerror(-r));
+	if ((r = start_workers()) < 0) {
+		dispatch_stop(); /* what is rewritten passes everything on */
 		return r;
 	}
+	/* There is no way back from here. */
+	if (signals_serve() < 0)
+		fatal("the thread that takes the signals cannot start",
+		      "raise the limit on processes (ulimit -u) or memory (ulimit -v)");
+	intercept_on = true;
+	tally_start();
+	if (thread_adopt_main() < 0)
+		fatal("the first green thread cannot start",
+		      "raise the limit on memory (ulimit -v)");
 	return interceptors_arm(worker_self());
 }

@@ -129,6 +129,8 @@ long signal_mask_for_call(const void *mask, size_t size);
 /* Before the first worker starts: the OS thread's mask and actions become the
  * program's. */
 void signals_start(void);
+/* The workers did not start: mask and actions are the kernel's again. */
+void signals_undo(void);
 /* Once workers run, outside of them: green-signals and the kick. 0 or -errno. */
 int signals_serve(void);
 /* t begins: with the mask of the one that made it (NULL: the process's first). */

@@ -224,6 +224,16 @@ void signals_start(void)
 		       sizeof(signals.actions[SIGSYS]));
 }
 
+void signals_undo(void)
+{
+	for (int sig = 1; sig <= SIGNAL_COUNT; sig++)
+		if (!(dispatch_started && sig == SIGSYS))
+			sys4(SYS_rt_sigaction, sig, &signals.actions[sig], NULL,
+			     sizeof(signals.first_mask));
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals.first_mask, NULL,
+	     sizeof(signals.first_mask));
+}
+
 void signal_thread_begin(struct thread *t, const struct thread *parent)
 {
 	t->sigmask_swapped = false;

@@ -245,6 +245,23 @@ test_before_the_first_thread() {
 	done
 }
 
+# How a process ends, and what its children may: each in a process that had no thread before,
+# so that those of its children are green.
+test_conform_alone() {
+	local name
+	for name in exit_in_a_thread exit_runs_handlers exit_of_main_leaves_threads \
+		exit_of_the_last_thread exit_of_the_last_thread_takes_signals daemon_uses_threads; do
+		says 0 "^ok $name" "$build/tests/conform" $name &&
+			says 0 "^ok $name" "$run" --workers 2 "$build/tests/conform" $name || return 1
+	done
+}
+
+# Too little address space when the first thread is made: said, and gone on natively.
+test_no_room() {
+	"${CC:-cc}" -O1 -o "$temp/late" tests/e2e/late.c -pthread || return 1
+	says 0 'goes on with threads of the kernel' bash -c "ulimit -v 2000000; exec $run $temp/late native"
+}
+
 check usage test_usage
 check finds test_finds
 check arguments_and_environment test_arguments_and_environment
@@ -260,6 +277,8 @@ check audit test_audit
 check stack test_stack
 check without_threads test_without_threads
 check before_the_first_thread test_before_the_first_thread
+check conform_alone test_conform_alone
+check no_room test_no_room
 
 # ---- conformance ---------------------------------------------------------------
 

@@ -94,11 +94,12 @@ void maker_start(void)
 		return;
 	int error = errno, r = start_with_settings();
 
-	if (r == -EPERM) {
-		fprintf(stderr, "greenrun: %s: threads are the kernel's\n", green_error());
-	} else if (r < 0) {
-		fprintf(stderr, "greenrun: %s\n", green_error());
-		_Exit(125);
+	if (r < 0) {
+		bool refused = r == -EINVAL || r == -ENOTSUP;
+		fprintf(stderr, "greenrun: %s%s\n", green_error(),
+		        refused ? "" : "; the program goes on with threads of the kernel");
+		if (refused)
+			_Exit(125);
 	}
 	errno = error;
 }
