@@ -409,6 +409,10 @@ check: check_builds ## installs what is missing, then tests a pairwise choice of
 check-all: check_builds ## as check, but every suite in every configuration
 	@tests/run --builds "$(check_variants)" --workers "1 2 8" $(check_scripts)
 
+.PHONY: check-nptl
+check-nptl: programs ## fetches glibc's thread tests, and runs them natively and under greenrun
+	@BUILD=$(B) scripts/check-nptl.sh
+
 .PHONY: lint
 lint: $(B)/flags $(if $(filter tools/greentrace/,$(tool_dirs)),$(skeleton)) ## static analysis, style and format
 	@BUILD=$(B) scripts/lint.sh
