@@ -2,20 +2,21 @@
 # SPDX-License-Identifier: MIT
 #
 # Libraries of Debian with their blocking calls, in many threads at once, natively and
-# under greenrun: every answer checked, the time of 100 threads compared with that of one.
+# under greenrun: every answer checked, the time of 200 threads on two workers compared with
+# that of one.
 #
 #   scripts/greenrun-libraries.sh [NAME ...]
 #
-# NAME: curl, hiredis, mariadb, sqlite, popen, system.  BUILD names the build directory.
-# Servers listen on the loopback interface or in a temporary folder.  Needs the headers of
-# libcurl, hiredis, libpq, libmariadb and sqlite3, and redis-server and mariadb-server;
-# without them it is skipped, by name.
+# NAME: curl, hiredis, libpq, mariadb, memcached, libxml2, sqlite, openssl, dns, pipes,
+# popen, system.  BUILD names the build directory.  Servers listen on the loopback interface
+# or in a temporary folder.  Needs the headers of the libraries, and redis-server,
+# postgresql, mariadb-server, memcached and unshare; without them it is skipped, by name.
 # shellcheck disable=SC2317 # functions are called by name
 set -u
 cd "$(dirname "$0")/.." || exit 2
 build=$PWD/${BUILD:-build/release}
 temp=$(mktemp -d)
-threads=100 rounds=3 bad=0 servers=()
+threads=200 rounds=3 bad=0 servers=() inside=()
 
 clean_up() {
 	[ ${#servers[@]} -eq 0 ] || kill -9 "${servers[@]}" 2>/dev/null
@@ -25,15 +26,16 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-packages='libcurl hiredis libpq libmariadb sqlite3'
+packages='libcurl hiredis libpq libmariadb libmemcached libxml-2.0 sqlite3 openssl'
 # shellcheck disable=SC2086 # words
 if ! pkg-config --exists $packages 2>/dev/null; then
 	echo "SKIP: everything: not all of $packages is installed"
 	exit 77
 fi
 # shellcheck disable=SC2046,SC2086 # flags
-"${CC:-cc}" -O1 -g -o "$temp/libraries" scripts/libraries/libraries.c \
-	$(pkg-config --cflags --libs $packages) -pthread || exit 1
+"${CC:-cc}" -O1 -g -o "$temp/libraries" scripts/libraries/{libraries,libc,tls}.c \
+	$(pkg-config --cflags --libs $packages) -pthread &&
+	"${CC:-cc}" -O1 -g -o "$temp/dns_server" scripts/libraries/dns_server.c || exit 1
 
 # appears COMMAND...: within ten seconds it succeeds.
 appears() {
@@ -53,6 +55,62 @@ start_curl() {
 	appears grep -q listening "$temp/http" || return 1
 	address=http://127.0.0.1:$(sed -n 's/^listening on .*:\([0-9]*\).*/\1/p' "$temp/http")/file
 }
+start_libxml2() {
+	start_curl || return
+	(
+		echo '<list>'
+		printf '<item number="%d"/>\n' {1..20}
+		echo '</list>'
+	) >"$temp/list.xml"
+	address=${address%/file}/list.xml
+}
+start_memcached() {
+	local user=()
+	command -v memcached >/dev/null || return 77
+	[ "$(id -u)" != 0 ] || user=(-u root)
+	memcached "${user[@]}" -s "$temp/memcached" -c 1000 >"$temp/memcached.log" 2>&1 &
+	servers+=($!)
+	address=$temp/memcached
+	appears test -S "$address"
+}
+# Its server refuses to be root's.
+start_libpq() {
+	local bin as=()
+	bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | tail -n 1)
+	[ -x "$bin/initdb" ] || return 77
+	mkdir "$temp/pg"
+	if [ "$(id -u)" = 0 ]; then
+		as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+		chmod 711 "$temp" && chown 65534:65534 "$temp/pg" || return 1
+	fi
+	# In there: nobody may be allowed to see the present folder.
+	(cd "$temp/pg" && "${as[@]}" "$bin/initdb" -D "$temp/pg/data" -A trust -U green) \
+		>"$temp/initdb" 2>&1 || return 1
+	(cd "$temp/pg" && exec "${as[@]}" "$bin/postgres" -D "$temp/pg/data" -k "$temp/pg" -F \
+		-c listen_addresses= -c max_connections=300) >"$temp/pg.log" 2>&1 &
+	servers+=($!)
+	address="host=$temp/pg user=green dbname=postgres"
+	appears "$bin/psql" "$address" -c 'select 1'
+}
+start_openssl() {
+	address=$temp
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=green.test \
+		-keyout "$temp/key.pem" -out "$temp/cert.pem" >"$temp/openssl.log" 2>&1
+}
+# Its server needs port 53 and a resolv.conf of its own: in namespaces of its own.
+start_dns() {
+	command -v unshare >/dev/null && command -v nsenter >/dev/null || return 77
+	unshare --user --map-root-user --mount --net true 2>/dev/null || return 77
+	echo 'nameserver 127.0.0.1' >"$temp/resolv.conf"
+	# shellcheck disable=SC2016 # for the other shell
+	unshare --user --map-root-user --mount --net sh -c \
+		'mount --bind "$0/resolv.conf" "$(realpath /etc/resolv.conf)" && exec "$0/dns_server"' \
+		"$temp" >"$temp/dns.log" 2>&1 &
+	servers+=($!)
+	address=none inside=(nsenter --preserve-credentials -U -m -n -t $!)
+	appears grep -q serving "$temp/dns.log"
+}
+start_pipes() { address=none; }
 start_hiredis() {
 	command -v redis-server >/dev/null || return 77
 	redis-server --port 0 --unixsocket "$temp/redis" --save '' --dir "$temp" >"$temp/redis.log" 2>&1 &
@@ -73,19 +131,18 @@ start_mariadb() {
 	appears mysqladmin --no-defaults -uroot --socket="$address" ping
 }
 start_sqlite() { address=none; }
-# Each call is two processes: so many at once would measure the machine.
-start_popen() { address=none threads=20; }
-start_system() { address=none threads=20; }
+start_popen() { address=none; }
+start_system() { address=none; }
 
 # seconds_of NAME THREADS PREFIX...: prints them; fails when an answer was wrong.
 seconds_of() {
-	timeout -s KILL 120 "${@:3}" "$temp/libraries" "$1" "$2" $rounds "$address" 2>"$temp/complaints"
+	"${inside[@]}" timeout -s KILL 120 "${@:3}" "$temp/libraries" "$1" "$2" $rounds "$address" 2>"$temp/complaints"
 }
 
 one() {
 	local name=$1 native_one native_all green_one green_all status
 	local green=("$build/greenrun" --workers 2 --)
-	threads=100
+	inside=()
 	"start_$name"
 	status=$?
 	if [ $status -eq 77 ]; then
@@ -96,7 +153,7 @@ one() {
 		native_all=$(seconds_of "$name" "$threads") && green_one=$(seconds_of "$name" 1 "${green[@]}") &&
 		green_all=$(seconds_of "$name" "$threads" "${green[@]}"); then
 		echo "$name $threads $native_one $native_all $green_one $green_all" | awk '{ printf \
-			"ok %-8s %3d threads  native %.3f s (one: %.3f)  green %.3f s (one: %.3f, %.2f times)\n",
+			"ok %-9s %3d threads  native %.3f s (one: %.3f)  green %.3f s (one: %.3f, %.2f times)\n",
 			$1, $2, $4, $3, $6, $5, $6 / $5 }'
 	else
 		echo "not ok $name: $(tail -n 2 "$temp/complaints" 2>/dev/null)"
@@ -105,7 +162,8 @@ one() {
 }
 
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(curl hiredis mariadb sqlite popen system)
+[ ${#names[@]} -gt 0 ] || names=(curl hiredis libpq mariadb memcached libxml2 sqlite openssl \
+	dns pipes popen system)
 for name in "${names[@]}"; do
 	one "$name"
 done

@@ -6,12 +6,17 @@
  *	libraries NAME THREADS ROUNDS ADDRESS
  *
  * Each thread makes one connection (or what the library has instead) and then ROUNDS
- * calls, of which most take 20 ms elsewhere; every answer is checked.  Prints the seconds
+ * calls, of which most take 100 ms elsewhere; every answer is checked.  Prints the seconds
  * that this took.
  */
+#include "libraries.h"
+
 #include <curl/curl.h>
 #include <hiredis/hiredis.h>
+#include <libmemcached/memcached.h>
 #include <libpq-fe.h>
+#include <libxml/parser.h>
+#include <libxml/xmlerror.h>
 #include <mysql.h>
 #include <pthread.h>
 #include <sqlite3.h>
@@ -21,9 +26,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-static const char *address;
-static int rounds;
+const char *address;
+int rounds;
 
 /* ---- libcurl: a file of 2,000 bytes ----------------------------------------- */
 
@@ -51,7 +57,7 @@ static bool use_curl(int number)
 	return good && sum == (size_t)rounds * 2000;
 }
 
-/* ---- hiredis: waits 20 ms for a list that stays empty, then a value ---------- */
+/* ---- hiredis: waits 100 ms for a list that stays empty, then a value ---------- */
 
 static bool redis_says(redisContext *redis, const char *command, const char *expected)
 {
@@ -76,7 +82,7 @@ static bool use_hiredis(int number)
 	snprintf(get, sizeof(get), "GET key-%d", number);
 	for (int i = 0; good && i < rounds; i++)
 		good = redis_says(redis, set, NULL) &&
-		       redis_says(redis, "BLPOP nothing 0.02", NULL) &&
+		       redis_says(redis, "BLPOP nothing 0.1", NULL) &&
 		       redis_says(redis, get, value);
 	if (redis)
 		redisFree(redis);
@@ -91,7 +97,7 @@ static bool use_libpq(int number)
 	bool good = PQstatus(c) == CONNECTION_OK;
 	char query[96], expected[16];
 
-	snprintf(query, sizeof(query), "select %d from pg_sleep(0.02)", number);
+	snprintf(query, sizeof(query), "select %d from pg_sleep(0.1)", number);
 	snprintf(expected, sizeof(expected), "%d", number);
 	if (!good)
 		fputs(PQerrorMessage(c), stderr);
@@ -111,7 +117,7 @@ static bool use_mariadb(int number)
 	bool good = mysql_real_connect(c, NULL, "root", NULL, NULL, 0, address, 0) != NULL;
 	char query[96], expected[16];
 
-	snprintf(query, sizeof(query), "select %d, sleep(0.02)", number);
+	snprintf(query, sizeof(query), "select %d, sleep(0.1)", number);
 	snprintf(expected, sizeof(expected), "%d", number);
 	for (int i = 0; good && i < rounds; i++) {
 		MYSQL_RES *r = mysql_query(c, query) ? NULL : mysql_store_result(c);
@@ -144,37 +150,61 @@ static bool use_sqlite(int number)
 	snprintf(insert, sizeof(insert), "insert into t values (%d)", number);
 	for (int i = 0; good && i < rounds; i++) {
 		good = sqlite3_exec(db, insert, NULL, NULL, NULL) == SQLITE_OK;
-		sqlite3_sleep(20);
+		sqlite3_sleep(100);
 	}
 	good = good && sqlite3_exec(db, "select sum(n) from t", takes_sum, &sum, NULL) == SQLITE_OK;
 	sqlite3_close(db);
 	return good && sum == (long)number * rounds;
 }
 
-/* ---- libc: another program's output, and its end ------------------------------ */
+/* ---- libmemcached: a value of its own ----------------------------------------- */
 
-static bool use_popen(int number)
+static bool use_memcached(int number)
 {
-	char command[64], line[32] = "", expected[32];
-	bool good = true;
+	memcached_st *m = memcached_create(NULL);
+	bool good = m && memcached_server_add_unix_socket(m, address) == MEMCACHED_SUCCESS;
+	char key[32], value[32];
+	memcached_return_t r;
 
-	snprintf(command, sizeof(command), "sleep 0.02; echo %d", number);
-	snprintf(expected, sizeof(expected), "%d\n", number);
+	snprintf(key, sizeof(key), "key-%d", number);
 	for (int i = 0; good && i < rounds; i++) {
-		FILE *f = popen(command, "r");
-		good = f && fgets(line, sizeof(line), f) && strcmp(line, expected) == 0;
-		good = f && pclose(f) == 0 && good;
+		snprintf(value, sizeof(value), "value-%d-%d", number, i);
+		good = memcached_set(m, key, strlen(key), value, strlen(value), 0, 0) ==
+		       MEMCACHED_SUCCESS;
+		usleep(100000);
+		size_t size = 0;
+		char *found = memcached_get(m, key, strlen(key), &size, NULL, &r);
+		good = good && found && size == strlen(value) && memcmp(found, value, size) == 0;
+		free(found);
 	}
+	if (m)
+		memcached_free(m);
 	return good;
 }
 
-static bool use_system(int number)
+/* ---- libxml2: a document by HTTP; an error of the thread's own ------------------ */
+
+static bool use_libxml2(int number)
 {
-	(void)number;
-	for (int i = 0; i < rounds; i++)
-		if (system("sleep 0.02; exit 3") >> 8 != 3)
-			return false;
-	return true;
+	const int quiet = XML_PARSE_NOERROR | XML_PARSE_NOWARNING;
+	char broken[32], tag[32];
+	bool good = true;
+
+	/* "Premature end of data in tag t7 line 1" */
+	snprintf(broken, sizeof(broken), "<t%d>", number);
+	snprintf(tag, sizeof(tag), " t%d ", number);
+	for (int i = 0; good && i < rounds; i++) {
+		xmlDocPtr document = xmlReadFile(address, NULL, quiet);
+		xmlNodePtr root = document ? xmlDocGetRootElement(document) : NULL;
+		good = root && xmlChildElementCount(root) == 20;
+		xmlFreeDoc(document);
+		xmlFreeDoc(xmlReadMemory(broken, (int)strlen(broken), NULL, NULL, quiet));
+		usleep(100000);
+		const xmlError *error = xmlGetLastError();
+		good = good && error && error->message && strstr(error->message, tag);
+		xmlResetLastError();
+	}
+	return good;
 }
 
 /* ---- all of them --------------------------------------------------------------- */
@@ -183,9 +213,10 @@ static const struct {
 	const char *name;
 	bool (*use)(int number);
 } all[] = {
-	{ "curl", use_curl },       { "hiredis", use_hiredis }, { "libpq", use_libpq },
-	{ "mariadb", use_mariadb }, { "sqlite", use_sqlite },   { "popen", use_popen },
-	{ "system", use_system },
+	{ "curl", use_curl },       { "hiredis", use_hiredis },     { "libpq", use_libpq },
+	{ "mariadb", use_mariadb }, { "memcached", use_memcached }, { "libxml2", use_libxml2 },
+	{ "sqlite", use_sqlite },   { "openssl", use_openssl },     { "dns", use_dns },
+	{ "pipes", use_pipes },     { "popen", use_popen },         { "system", use_system },
 };
 
 static bool (*use)(int number);
@@ -218,6 +249,7 @@ int main(int argc, char **argv)
 		return fputs("usage: libraries NAME THREADS ROUNDS [ADDRESS]\n", stderr), 2;
 	curl_global_init(CURL_GLOBAL_ALL);
 	mysql_library_init(0, NULL, NULL);
+	xmlInitParser();
 	start = now();
 	for (int i = 1; i <= threads; i++)
 		if (pthread_create(&handles[i], NULL, run, (void *)(intptr_t)i))
