@@ -31,6 +31,7 @@ needs() {
 		echo 'cmd pkg-config pkg-config'
 		echo 'cmd curl curl'
 		echo 'cmd gdb gdb'
+		echo 'cmd strace strace'
 		echo 'cmd wrk wrk'
 		echo 'cmd pgrep procps'
 		echo 'cmd g++ g++'

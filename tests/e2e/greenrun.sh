@@ -262,6 +262,41 @@ test_no_room() {
 	says 0 'goes on with threads of the kernel' bash -c "ulimit -v 2000000; exec $run $temp/late native"
 }
 
+# Traced, a program with threads and a child ends as it does natively.
+test_traced() {
+	local mode
+	if ! command -v gdb >/dev/null || ! command -v strace >/dev/null; then
+		echo 'needs gdb and strace'
+		return 77
+	fi
+	cat >"$temp/traced.c" <<-'END'
+		#include <pthread.h>
+		#include <stdlib.h>
+		#include <unistd.h>
+		static void *waits(void *unused) { return usleep(20000), unused; }
+		int main(void)
+		{
+			pthread_t t[20];
+			for (int i = 0; i < 20; i++)
+				pthread_create(&t[i], 0, waits, 0);
+			for (int i = 0; i < 20; i++)
+				pthread_join(t[i], 0);
+			return system("exit 3") >> 8 == 3 ? 7 : 1;
+		}
+	END
+	"${CC:-cc}" -o "$temp/traced" "$temp/traced.c" -pthread || return 1
+	if ! strace -o /dev/null true 2>/dev/null; then
+		echo 'ptrace is not permitted'
+		return 77
+	fi
+	for mode in auto patch dispatch; do
+		says 7 '' strace -f -o /dev/null "$run" --intercept $mode "$temp/traced" &&
+			says 0 'exited with code 07' gdb -nx -q -batch -ex 'set debuginfod enabled off' \
+				-ex 'source tools/gdb/libgreen-gdb.py' -ex 'set startup-with-shell off' -ex run \
+				--args "$run" --intercept $mode "$temp/traced" || return 1
+	done
+}
+
 check usage test_usage
 check finds test_finds
 check arguments_and_environment test_arguments_and_environment
@@ -279,6 +314,7 @@ check without_threads test_without_threads
 check before_the_first_thread test_before_the_first_thread
 check conform_alone test_conform_alone
 check no_room test_no_room
+check traced test_traced
 
 # ---- conformance ---------------------------------------------------------------
 

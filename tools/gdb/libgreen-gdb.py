@@ -598,3 +598,5 @@ if not hasattr(gdb, "libgreen_unwinder"):
     GreenThread()
     GreenGcore()
 unwinder = gdb.libgreen_unwinder
+# How greenrun sees calls that it could not rewrite: one of these each.
+gdb.execute("handle SIGSYS nostop noprint pass", to_string=True)
