@@ -38,6 +38,7 @@ enum fd_hint {
 	FD_BUFFERED = 1u << 9,  /* writes to it go into the page cache */
 	FD_NONBLOCK = 1u << 10, /* O_NONBLOCK when it was last asked for */
 	FD_POLLED = 1u << 11,   /* asked for readiness before it is read: never FD_DRAINED */
+	FD_AT_ONCE = 1u << 12,  /* /dev/null and its like: no call on it ever waits */
 };
 
 struct fd_entry {

@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 struct transfer {
 	struct io_call *call;
@@ -38,6 +39,15 @@ struct transfer {
 
 enum file_kind { FILE_STORED, FILE_PIPE, FILE_POLLED, FILE_BAD };
 
+/* /dev/null, zero and full (Documentation/admin-guide/devices.txt) never wait. */
+static bool is_at_once(const struct stat *st)
+{
+	unsigned which = minor(st->st_rdev);
+
+	return S_ISCHR(st->st_mode) && major(st->st_rdev) == 1 &&
+	       (which == 3 || which == 5 || which == 7);
+}
+
 /* Regular files, disks and directories: readiness says nothing about them. */
 static enum file_kind file_kind(int fd, off_t *size)
 {
@@ -51,7 +61,8 @@ static enum file_kind file_kind(int fd, off_t *size)
 	else if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || S_ISDIR(st.st_mode))
 		fd_hint_change(fd, FD_SOCKET, FD_STORED | FD_NOT_SOCKET);
 	else
-		fd_hint_change(fd, FD_SOCKET | FD_STORED, FD_NOT_SOCKET);
+		fd_hint_change(fd, FD_SOCKET | FD_STORED,
+		               is_at_once(&st) ? FD_NOT_SOCKET | FD_AT_ONCE : FD_NOT_SOCKET);
 	if (S_ISFIFO(st.st_mode))
 		return FILE_PIPE;
 	return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || S_ISDIR(st.st_mode) ? FILE_STORED

@@ -8,6 +8,7 @@
 #include "arch/base.h"
 #include "fdtab.h"
 #include "intercept/call.h"
+#include "intercept/link.h"
 #include "intercept/thread_name.h"
 #include "intercept/turn.h"
 #include "intercept/wait.h"
@@ -183,6 +184,13 @@ static bool cannot(long r)
 	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS;
 }
 
+/* In link mode OS threads and exempt libraries close descriptors unseen, and a call on
+ * whatever has the number by now would hold the worker. */
+static bool is_at_once(uint16_t hint)
+{
+	return (hint & FD_AT_ONCE) && !link_on;
+}
+
 /* One that is no socket: read(2) where at is -1, pread(2). */
 static long read_file(struct call *c, int fd, uint16_t hint, long at)
 {
@@ -211,7 +219,7 @@ long fast_read(struct call *c)
 		return receive(c, fd, c->arg[1], (size_t)c->arg[2], 0, 0, 0);
 	if (unlikely(!(hint & FD_NOT_SOCKET)) || !turn_lasts())
 		return more(c, 0);
-	return read_file(c, fd, hint, -1);
+	return is_at_once(hint) ? call_real(c) : read_file(c, fd, hint, -1);
 }
 
 long fast_pread64(struct call *c)
@@ -251,6 +259,8 @@ long fast_write(struct call *c)
 		return send_bytes(c, fd, c->arg[1], (size_t)c->arg[2], 0, 0, 0);
 	if (unlikely(!(hint & FD_NOT_SOCKET)) || !turn_lasts())
 		return more(c, 0);
+	if (is_at_once(hint))
+		return call_real(c);
 	long r = write_file(c, fd, hint);
 	return unlikely(r == -EFBIG) ? more(c, r) : r;
 }
