@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Libraries of Debian with their blocking calls, in many threads at once, natively and
-# under greenrun: every answer checked, the time of 200 threads on two workers compared with
-# that of one.
+# under greenrun, and in green threads in link mode: every answer checked, the time of 200
+# threads on two workers compared with that of one.
 #
 #   scripts/greenrun-libraries.sh [NAME ...]
 #
@@ -35,6 +35,9 @@ fi
 # shellcheck disable=SC2046,SC2086 # flags
 "${CC:-cc}" -O1 -g -o "$temp/libraries" scripts/libraries/{libraries,libc,tls}.c \
 	$(pkg-config --cflags --libs $packages) -pthread &&
+	"${CC:-cc}" -O1 -g -DLINK_MODE -I"$build/include" -o "$temp/libraries_linked" \
+		scripts/libraries/{libraries,libc,tls}.c $(pkg-config --cflags --libs $packages) \
+		-L"$build" -lgreen -Wl,-rpath,"$build" -pthread &&
 	"${CC:-cc}" -O1 -g -o "$temp/dns_server" scripts/libraries/dns_server.c || exit 1
 
 # appears COMMAND...: within ten seconds it succeeds.
@@ -135,14 +138,15 @@ start_popen() { address=none; }
 start_system() { address=none; }
 
 # seconds_of NAME THREADS PREFIX...: prints them; fails when an answer was wrong.
+program=libraries
 seconds_of() {
-	"${inside[@]}" timeout -s KILL 120 "${@:3}" "$temp/libraries" "$1" "$2" $rounds "$address" 2>"$temp/complaints"
+	"${inside[@]}" timeout -s KILL 120 "${@:3}" "$temp/$program" "$1" "$2" $rounds "$address" 2>"$temp/complaints"
 }
 
 one() {
-	local name=$1 native_one native_all green_one green_all status
+	local name=$1 native_one native_all green_one green_all link_one link_all status
 	local green=("$build/greenrun" --workers 2 --)
-	inside=()
+	inside=() program=libraries
 	"start_$name"
 	status=$?
 	if [ $status -eq 77 ]; then
@@ -151,10 +155,13 @@ one() {
 	fi
 	if [ $status -eq 0 ] && native_one=$(seconds_of "$name" 1) &&
 		native_all=$(seconds_of "$name" "$threads") && green_one=$(seconds_of "$name" 1 "${green[@]}") &&
-		green_all=$(seconds_of "$name" "$threads" "${green[@]}"); then
-		echo "$name $threads $native_one $native_all $green_one $green_all" | awk '{ printf \
-			"ok %-9s %3d threads  native %.3f s (one: %.3f)  green %.3f s (one: %.3f, %.2f times)\n",
-			$1, $2, $4, $3, $6, $5, $6 / $5 }'
+		green_all=$(seconds_of "$name" "$threads" "${green[@]}") && program=libraries_linked &&
+		link_one=$(seconds_of "$name" 1 env GREEN_WORKERS=2) &&
+		link_all=$(seconds_of "$name" "$threads" env GREEN_WORKERS=2); then
+		echo "$name $threads $native_one $native_all $green_one $green_all $link_one $link_all" |
+			awk '{ printf "ok %-9s %3d threads  native %.3f s (one: %.3f)  green %.3f s " \
+				"(one: %.3f, %.2f times)  link mode %.3f s (one: %.3f, %.2f times)\n",
+				$1, $2, $4, $3, $6, $5, $6 / $5, $8, $7, $8 / $7 }'
 	else
 		echo "not ok $name: $(tail -n 2 "$temp/complaints" 2>/dev/null)"
 		bad=1

@@ -28,6 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(LINK_MODE)
+#include <green.h>
+#endif
+
 const char *address;
 int rounds;
 
@@ -234,31 +238,81 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static int threads, bad;
+
+/* Built with LINK_MODE: from green threads, with their calls intercepted. */
+#if defined(LINK_MODE)
+static void *run_all(void *unused)
+{
+	const struct green_attr attr = { .migratable = true, .stack_size = 256 << 10 };
+	green_t *handles = calloc((size_t)threads + 1, sizeof(*handles));
+
+	for (int i = 1; handles && i <= threads; i++)
+		if (green_spawn(&handles[i], &attr, run, (void *)(intptr_t)i) < 0)
+			bad++;
+	for (int i = 1; handles && i <= threads; i++) {
+		void *result = NULL;
+		if (handles[i] != GREEN_NONE)
+			green_join(handles[i], &result);
+		bad += result != NULL;
+	}
+	free(handles);
+	return unused;
+}
+
+static void intercept(void)
+{
+	if (green_intercept_all() < 0 || green_init(NULL) < 0) {
+		fputs(green_error(), stderr);
+		exit(1);
+	}
+}
+#else
+static void *run_all(void *unused)
+{
+	pthread_t *handles = calloc((size_t)threads + 1, sizeof(*handles));
+
+	for (int i = 1; handles && i <= threads; i++)
+		if (pthread_create(&handles[i], NULL, run, (void *)(intptr_t)i)) {
+			perror("pthread_create");
+			exit(1);
+		}
+	for (int i = 1; handles && i <= threads; i++) {
+		void *result;
+		pthread_join(handles[i], &result);
+		bad += result != NULL;
+	}
+	free(handles);
+	return unused;
+}
+
+static void intercept(void)
+{
+}
+
+#define green_run(fn, arg, result) ((fn)(arg), 0)
+#endif
+
 int main(int argc, char **argv)
 {
-	int threads = argc > 2 ? atoi(argv[2]) : 0, bad = 0;
-	pthread_t *handles = calloc((size_t)threads + 1, sizeof(*handles));
 	double start;
+
+	intercept(); /* first: there is one thread yet */
+	threads = argc > 2 ? atoi(argv[2]) : 0;
 
 	rounds = argc > 3 ? atoi(argv[3]) : 1;
 	address = argc > 4 ? argv[4] : "";
 	for (size_t i = 0; argc > 1 && i < sizeof(all) / sizeof(all[0]); i++)
 		if (strcmp(all[i].name, argv[1]) == 0)
 			use = all[i].use;
-	if (!use || threads < 1 || !handles)
+	if (!use || threads < 1)
 		return fputs("usage: libraries NAME THREADS ROUNDS [ADDRESS]\n", stderr), 2;
 	curl_global_init(CURL_GLOBAL_ALL);
 	mysql_library_init(0, NULL, NULL);
 	xmlInitParser();
 	start = now();
-	for (int i = 1; i <= threads; i++)
-		if (pthread_create(&handles[i], NULL, run, (void *)(intptr_t)i))
-			return perror("pthread_create"), 1;
-	for (int i = 1; i <= threads; i++) {
-		void *result;
-		pthread_join(handles[i], &result);
-		bad += result != NULL;
-	}
+	if (green_run(run_all, NULL, NULL) < 0)
+		bad++;
 	printf("%.4f\n", now() - start);
 	if (bad)
 		fprintf(stderr, "%d of %d threads with a wrong answer\n", bad, threads);
