@@ -98,10 +98,10 @@ static struct stop **counted(struct trace *t, enum event_kind kind)
 
 static void print_syscalls(struct trace *t)
 {
-	struct stop **sorted = counted(t, EVENT_SYSCALL);
-
 	if (!t->session.wishes.syscalls)
 		return;
+	struct stop **sorted = counted(t, EVENT_SYSCALL);
+
 	printf("\nSystem calls below green threads, made past the runtime\n    COUNT  WHAT\n");
 	for (size_t i = 0; sorted && sorted[i] && i < t->options->rows; i++) {
 		printf("%9" PRIu64 "  %s\n", sorted[i]->seen, syscall_text(sorted[i]->syscall));
