@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 	while (waitpid(nptl_child, &status, 0) < 0)
 		;
 	alarm(0);
+	kill(-nptl_child, SIGKILL); /* what it has left */
 #ifdef CLEANUP_HANDLER
 	CLEANUP_HANDLER();
 #endif
