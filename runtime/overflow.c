@@ -368,9 +368,15 @@ static bool find_out(struct overflow *o, struct gt *gt, const siginfo_t *info)
 RACY static bool find_whose(struct overflow *o, const siginfo_t *info)
 {
 	struct gt *current = atomic_load_explicit(&o->w->current, memory_order_relaxed);
-	struct gt *owner = gt_on_stack(o->w, &o->regs);
-	bool found = find_out(o, owner, info);
+	struct gt *owner = NULL;
+	bool found = find_out(o, current, info);
 
+	/* In its own guard.  Nothing else is asked then: TSan, whose code may have met it,
+	 * may hold a lock that its atomic loads want. */
+	if (found && o->kind != BIG_FRAME)
+		return true;
+	owner = gt_on_stack(o->w, &o->regs);
+	found = find_out(o, owner, info);
 	if (!found || (o->kind == BIG_FRAME && !in_runtime(o->regs.pc)))
 		found = find_out(o, current, info) || find_out(o, owner, info);
 	o->in_switch = found && o->gt != current;
