@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define THREADS ROOM(65536) /* remembered; a newer one takes the place of an older */
+#define THREADS ROOM(65536)         /* remembered; a newer one takes the place of an older */
+#define RUN_MAX ((uint64_t)1 << 44) /* more than an hour: no number of a clock */
 #define INDEX_MASK ((1u << 26) - 1)
 
 struct runs {
@@ -37,5 +38,6 @@ uint64_t runs_add(struct runs *runs, const struct trace_record *r)
 	runs->last[at].thread = r->thread;
 	runs->last[at].time = r->time;
 	/* Clocks of two CPUs, and what a damaged recording says. */
-	return known && left > before && left <= r->time ? left - before : 0;
+	return known && left > before && left <= r->time && left - before < RUN_MAX ? left - before
+	                                                                            : 0;
 }
