@@ -364,7 +364,8 @@ static bool find_out(struct overflow *o, struct gt *gt, const siginfo_t *info)
 
 /* In the middle of a switch it is not who the worker says it runs, which is the next one
  * already, be it the runtime's own code or what that calls.  But a frame that is too big
- * may reach into the stack of somebody else. */
+ * may reach into the stack of somebody else, its guard even: where the caller's frame is
+ * tells the one from the other. */
 RACY static bool find_whose(struct overflow *o, const siginfo_t *info)
 {
 	struct gt *current = atomic_load_explicit(&o->w->current, memory_order_relaxed);
@@ -376,8 +377,9 @@ RACY static bool find_whose(struct overflow *o, const siginfo_t *info)
 	if (found && o->kind != BIG_FRAME)
 		return true;
 	owner = gt_on_stack(o->w, &o->regs);
-	found = find_out(o, owner, info);
-	if (!found || (o->kind == BIG_FRAME && !in_runtime(o->regs.pc)))
+	found = find_out(o, owner, info) &&
+	        (in_runtime(o->regs.pc) || (o->kind != BIG_FRAME && on_stack(o, o->regs.fp)));
+	if (!found)
 		found = find_out(o, current, info) || find_out(o, owner, info);
 	o->in_switch = found && o->gt != current;
 	return found;
