@@ -24,8 +24,9 @@ _Static_assert(sizeof(trace_hot) == 8, "one load and test");
 #define PROBE_FUNCTION __attribute__((noinline, cold)) void
 
 /* The call by which a kernel has replaced the nop leads to a page of the kernel's, which
- * makes a system call: it is no call of the program's, and may pass (intercept/dispatch.h). */
-static struct worker *open_gate(void)
+ * makes a system call: it is no call of the program's, and may pass (intercept/dispatch.h).
+ * Not inlined, both: a compiler that sees their branches makes two sites of one probe. */
+static never_inline struct worker *open_gate(void)
 {
 	struct worker *w = own_tls ? worker_self() : NULL;
 
@@ -34,7 +35,7 @@ static struct worker *open_gate(void)
 	return w;
 }
 
-static void shut_gate(struct worker *w)
+static never_inline void shut_gate(struct worker *w)
 {
 	if (w)
 		w->gate = GATE_SHUT;

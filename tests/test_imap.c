@@ -153,6 +153,9 @@ static void *loses_nothing(void *arg)
 
 	WAIT_FOR(stream.done == stream.started);
 	stream.source_gated = true;
+	/* As many items may be fetched for one result as there are places. */
+	for (int i = 0; i < 3; i++)
+		green_sem_post(&stream.source_gate);
 	for (int i = 6; stream.taken < stream.next; i++) {
 		green_sem_post(&stream.source_gate);
 		take(imap, i);
