@@ -140,7 +140,8 @@ static void hurry_slow(struct worker *w, struct seen *seen, uint64_t rounds, int
 	int64_t passed = now - seen->counted_at;
 
 	if (passed >= TICK_SLOW_NS / 2) {
-		seen->slow = (int64_t)(rounds - seen->rounds_counted) * SLOW_NS < passed;
+		seen->slow = seen->counted_at &&
+		             (int64_t)(rounds - seen->rounds_counted) * SLOW_NS < passed;
 		seen->rounds_counted = rounds;
 		seen->counted_at = now;
 	}

@@ -379,10 +379,13 @@ __attribute__((noinline)) static int reach(uintptr_t address)
 
 static long dig_in_call(long nr, long a, long b, long c, long d, long e, long f)
 {
-	/* Others make such calls too, and the handler does. */
-	if (worker_self() && (nr == SYS_madvise || nr == SYS_process_madvise || nr == SYS_ioctl)) {
-		uintptr_t address = atomic_exchange(&dig_to, 0);
-		overflow_sink = address ? reach(address) : 0;
+	uintptr_t address = dig_to, here = (uintptr_t)__builtin_frame_address(0);
+
+	/* Others make such calls too, the worker on its own stack among them, and the handler. */
+	if ((nr == SYS_madvise || nr == SYS_process_madvise || nr == SYS_ioctl) && address &&
+	    here > address && here - address < (2 << 20)) {
+		dig_to = 0;
+		overflow_sink = reach(address);
 	}
 	return sys_raw(nr, a, b, c, d, e, f);
 }
@@ -395,13 +398,21 @@ static void *rest(void *unused)
 	return unused;
 }
 
+/* From now on so many bytes below this thread's stack are wanted.  The next switch leads from
+ * thread to thread: the worker has looked around, as it were. */
+static void dig_next(void *below)
+{
+	dig_to = (uintptr_t)stack_bottom(gt_self()->stack) - (uintptr_t)below;
+	atomic_store(&worker_self()->tick, SCHED_TICK);
+}
+
 /* Joins a thread on a cold stack; so many bytes below its own are wanted meanwhile. */
 static void *joins(void *below)
 {
 	struct green_attr cold = { .stack_size = 256 << 10 };
 	green_t thread = start_with(&cold, rest, NULL);
 
-	dig_to = (uintptr_t)stack_bottom(gt_self()->stack) - (uintptr_t)below;
+	dig_next(below);
 	green_join(thread, NULL);
 	FAIL("it went on");
 	return NULL;
@@ -422,7 +433,7 @@ static void *rouses(void *below)
 
 	while (stacks_hibernated() == 0)
 		green_sleep(GREEN_MS(1));
-	dig_to = (uintptr_t)stack_bottom(gt_self()->stack) - (uintptr_t)below;
+	dig_next(below);
 	green_sem_post(&sem);
 	green_join(thread, NULL);
 	FAIL("it went on");
