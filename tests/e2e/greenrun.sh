@@ -274,14 +274,14 @@ test_traced() {
 		#include <stdlib.h>
 		#include <unistd.h>
 		static void *waits(void *unused) { return usleep(20000), unused; }
-		int main(void)
+		int main(int argc, char **argv)
 		{
 			pthread_t t[20];
 			for (int i = 0; i < 20; i++)
 				pthread_create(&t[i], 0, waits, 0);
 			for (int i = 0; i < 20; i++)
 				pthread_join(t[i], 0);
-			return system("exit 3") >> 8 == 3 ? 7 : 1;
+			return argc > 1 || (argv[0] && system("exit 3") >> 8 == 3) ? 7 : 1;
 		}
 	END
 	"${CC:-cc}" -o "$temp/traced" "$temp/traced.c" -pthread || return 1
@@ -289,11 +289,12 @@ test_traced() {
 		echo 'ptrace is not permitted'
 		return 77
 	fi
+	# Without another program: at a vfork gdb loses it now and then (greenrun(1)).
 	for mode in auto patch dispatch; do
 		says 7 '' strace -f -o /dev/null "$run" --intercept $mode "$temp/traced" &&
 			says 0 'exited with code 07' gdb -nx -q -batch -ex 'set debuginfod enabled off' \
 				-ex 'source tools/gdb/libgreen-gdb.py' -ex 'set startup-with-shell off' -ex run \
-				--args "$run" --intercept $mode "$temp/traced" || return 1
+				--args "$run" --intercept $mode "$temp/traced" alone || return 1
 	done
 }
 
