@@ -172,7 +172,7 @@ test_server_two_tracers() {
 	end_load && nothing_left "$server" && stop_server
 }
 
-gone='^greentrace: process [0-9]+( \(.*\))?(: there is none|:? it has no memory| has ended)'
+gone='^greentrace: process [0-9]+( \(.*\))?(: there is none|:? it has no memory| has ended| ended while it was being read)'
 
 # A run may end while somebody attaches to it: that is said, and is no other problem.
 test_skynet() {
