@@ -6,6 +6,7 @@
 #include "frames.h"
 #include "intercept/call_name.h"
 #include "intercept/tally.h"
+#include "spin.h"
 #include "symbol.h"
 
 #define DEPTH 6
@@ -39,8 +40,13 @@ static void report_thread(struct report *r, const struct audit_place *p)
 	}
 }
 
+/* The monitor says it while the program runs, and who ends the program says the rest: not
+ * before the monitor has written what it has begun, which would be lost. */
+static struct spin saying;
+
 void audit_say(void)
 {
+	spin_lock(&saying);
 	for (unsigned i = 0; i < AUDIT_PLACES; i++) {
 		struct audit_place *p = &audit_places[i];
 		struct report r;
@@ -58,6 +64,7 @@ void audit_say(void)
 		report_str(&r, "\n");
 		report_end(&r);
 	}
+	spin_unlock(&saying);
 }
 
 void audit_report(struct report *r)

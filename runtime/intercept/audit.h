@@ -19,7 +19,7 @@ extern internal int64_t audit_limit_ns; /* 0: no audit */
 /* The real call, timed; in any stage. */
 long audit_call(const struct call *c);
 
-/* What was noted and not said yet, on standard error; for the monitor. */
+/* What was noted and not said yet, on standard error; for the monitor, and at the end. */
 void audit_say(void);
 
 /* All that was noted, for the report at the end. */
