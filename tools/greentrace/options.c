@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,67 +208,77 @@ static int pid_option(struct options *o, const char *text)
 	return EXIT_OK;
 }
 
-static int long_option(struct options *o, int c)
+/* Options that set one member each, and do nothing else. */
+static const struct setting {
+	int option;
+	enum { FLAG, TEXT, TIME } kind;
+	size_t member;
+	double unit; /* of a time: nanoseconds */
+} settings[] = {
+	{ 'a', FLAG, offsetof(struct options, many), 0 },
+	{ 'c', FLAG, offsetof(struct options, summary), 0 },
+	{ 'H', FLAG, offsetof(struct options, histograms), 0 },
+	{ 'k', FLAG, offsetof(struct options, stacks), 0 },
+	{ 'w', FLAG, offsetof(struct options, wakers), 0 },
+	{ 'T', FLAG, offsetof(struct options, timestamps), 0 },
+	{ 'j', FLAG, offsetof(struct options, json), 0 },
+	{ OPTION_SITES, FLAG, offsetof(struct options, map), 0 },
+	{ OPTION_ENTRIES, FLAG, offsetof(struct options, entries), 0 },
+	{ OPTION_RUNQ, FLAG, offsetof(struct options, queued), 0 },
+	{ OPTION_IO, FLAG, offsetof(struct options, requests), 0 },
+	{ OPTION_SYSCALLS, FLAG, offsetof(struct options, syscalls), 0 },
+	{ OPTION_FAULTS, FLAG, offsetof(struct options, faults), 0 },
+	{ OPTION_RUNNING, FLAG, offsetof(struct options, running), 0 },
+	{ OPTION_FILTER, TEXT, offsetof(struct options, filter), 0 },
+	{ OPTION_FOLDED, TEXT, offsetof(struct options, folded), 0 },
+	{ OPTION_FLAME, TEXT, offsetof(struct options, flame), 0 },
+	{ OPTION_PERFETTO, TEXT, offsetof(struct options, perfetto), 0 },
+	{ OPTION_LOCK, TEXT, offsetof(struct options, lock), 0 },
+	{ OPTION_CHECK, TEXT, offsetof(struct options, check), 0 },
+	{ OPTION_NO_YIELD, TEXT, offsetof(struct options, no_yield), 0 },
+	{ 'd', TIME, offsetof(struct options, duration_ns), 1e9 },
+	{ OPTION_BLOCKED, TIME, offsetof(struct options, blocked_ns), 1e6 },
+	{ OPTION_HOG, TIME, offsetof(struct options, hog_ns), 1e6 },
+	{ OPTION_NO_BLOCKED, TIME, offsetof(struct options, no_blocked_ns), 1e6 },
+	{ OPTION_NO_HOG, TIME, offsetof(struct options, no_hog_ns), 1e6 },
+	{ OPTION_MAX_RUNQ, TIME, offsetof(struct options, max_queued_ns), 1e3 },
+};
+
+static int set(struct options *o, const struct setting *s)
 {
+	void *member = (char *)o + s->member;
+
+	switch (s->kind) {
+	case FLAG:
+		*(bool *)member = true;
+		return EXIT_OK;
+	case TEXT:
+		*(const char **)member = optarg;
+		return EXIT_OK;
+	case TIME:
+		return time_option(optarg, s->unit, member);
+	}
+	return EXIT_PROBLEM;
+}
+
+static int one_option(struct options *o, int c)
+{
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		if (settings[i].option == c)
+			return set(o, &settings[i]);
 	switch (c) {
+	case 'p':
+		return pid_option(o, optarg);
+	case 's':
+		return order_option(o, optarg);
+	case 'n':
+		return number_option(optarg, 1000000, &o->rows);
+	case OPTION_BUFFER:
+		return buffer_option(o, optarg);
 	case OPTION_NAME:
 		o->many = true;
 		o->name = optarg;
 		return EXIT_OK;
-	case OPTION_FILTER:
-		o->filter = optarg;
-		return EXIT_OK;
-	case OPTION_SITES:
-		o->map = true;
-		return EXIT_OK;
-	case OPTION_ENTRIES:
-		o->entries = true;
-		return EXIT_OK;
-	case OPTION_BLOCKED:
-		return time_option(optarg, 1e6, &o->blocked_ns);
-	case OPTION_HOG:
-		return time_option(optarg, 1e6, &o->hog_ns);
-	case OPTION_RUNQ:
-		o->queued = true;
-		return EXIT_OK;
-	case OPTION_IO:
-		o->requests = true;
-		return EXIT_OK;
-	case OPTION_SYSCALLS:
-		o->syscalls = true;
-		return EXIT_OK;
-	case OPTION_FAULTS:
-		o->faults = true;
-		return EXIT_OK;
-	case OPTION_FOLDED:
-		o->folded = optarg;
-		return EXIT_OK;
-	case OPTION_FLAME:
-		o->flame = optarg;
-		return EXIT_OK;
-	case OPTION_RUNNING:
-		o->running = true;
-		return EXIT_OK;
-	case OPTION_PERFETTO:
-		o->perfetto = optarg;
-		return EXIT_OK;
-	case OPTION_BUFFER:
-		return buffer_option(o, optarg);
-	case OPTION_LOCK:
-		o->lock = optarg;
-		return EXIT_OK;
-	case OPTION_CHECK:
-		o->check = optarg;
-		return EXIT_OK;
-	case OPTION_NO_YIELD:
-		o->no_yield = optarg;
-		return EXIT_OK;
-	case OPTION_NO_BLOCKED:
-		return time_option(optarg, 1e6, &o->no_blocked_ns);
-	case OPTION_NO_HOG:
-		return time_option(optarg, 1e6, &o->no_hog_ns);
-	case OPTION_MAX_RUNQ:
-		return time_option(optarg, 1e3, &o->max_queued_ns);
 	case OPTION_HELP:
 		fputs(help, stdout);
 		o->done = true;
@@ -278,43 +289,6 @@ static int long_option(struct options *o, int c)
 		return EXIT_OK;
 	default:
 		return problem("\"greentrace --help\" lists the options");
-	}
-}
-
-static int one_option(struct options *o, int c)
-{
-	switch (c) {
-	case 'p':
-		return pid_option(o, optarg);
-	case 'a':
-		o->many = true;
-		return EXIT_OK;
-	case 'd':
-		return time_option(optarg, 1e9, &o->duration_ns);
-	case 's':
-		return order_option(o, optarg);
-	case 'n':
-		return number_option(optarg, 1000000, &o->rows);
-	case 'c':
-		o->summary = true;
-		return EXIT_OK;
-	case 'H':
-		o->histograms = true;
-		return EXIT_OK;
-	case 'k':
-		o->stacks = true;
-		return EXIT_OK;
-	case 'w':
-		o->wakers = true;
-		return EXIT_OK;
-	case 'T':
-		o->timestamps = true;
-		return EXIT_OK;
-	case 'j':
-		o->json = true;
-		return EXIT_OK;
-	default:
-		return long_option(o, c);
 	}
 }
 
