@@ -127,10 +127,13 @@ begin() {
 	children[$load]=1
 }
 end_load() {
+	local slowest
 	touch "$temp/enough"
 	wait "$load"
 	[ ! -e "$temp/failed" ] || { cat "$temp/failed"; return 1; }
-	at_least 'runs under load' 1 "$(wc -l <"$temp/runs")"
+	at_least 'runs under load' 1 "$(wc -l <"$temp/runs")" || return 1
+	slowest=$(sed -nE 's/.*"summary": true.*"max_us": ([0-9]+).*/\1/p' "$temp/runs" | sort -n | tail -n 1)
+	[ -z "$slowest" ] || remark "the slowest response took $((slowest / 1000)) ms"
 }
 
 stop_server() {

@@ -54,6 +54,26 @@ test_server_measured() {
 	done
 }
 
+# A server that stands still for longer than a round: that one lasts until a response comes.
+# Stopped for good, what it had been sent is an error, although the end of the last round
+# comes before the time after which a response is overdue.
+test_server_stops() {
+	local status
+	echo x >"$temp/x"
+	: >"$temp/out"
+	"$build/examples/httpd" --listen 127.0.0.1:0 --root "$temp" >"$temp/out" 2>"$temp/err" 3>&- &
+	wait_until_listening $! || return 1
+	{ sleep 0.5; kill -STOP "$server"; sleep 2; kill -CONT "$server"; } &
+	exit_of 0 '"errors": 0,' http --url "http://127.0.0.1:$port/x" --connections 8 --rate 1000 \
+		--warmup 1 --duration 0.3 --rounds 1 --timeout 20 --json || return 1
+	{ sleep 1; kill -STOP "$server"; } &
+	exit_of 1 'errors: timeout 8' http --url "http://127.0.0.1:$port/x" --connections 8 \
+		--warmup 0.5 --duration 1.5 --rounds 1 --timeout 3 --json
+	status=$?
+	kill -KILL "$server"
+	return $status
+}
+
 test_usage() {
 	local name
 	exit_of 0 Usage --help && exit_of 0 '0\.' --version &&
@@ -114,5 +134,6 @@ done
 label=
 check table test_table
 check common_options test_common_options
+check server_stops test_server_stops
 check usage test_usage
 summary

@@ -318,9 +318,24 @@ static void conn_event(struct client *c, struct load_conn *conn, uint32_t events
 		conn_receive(c, conn, events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 }
 
+static bool waits(const struct load_conn *conn)
+{
+	return conn->state == CONNECTING || conn->state == BUSY;
+}
+
+static bool finished(const struct client *c)
+{
+	if (c->phase != LOAD_FINISH)
+		return c->phase == LOAD_STOP;
+	for (uint32_t i = 0; i < c->opened; i++)
+		if (waits(&c->conns[i]))
+			return false;
+	return true;
+}
+
 static void open_more(struct client *c)
 {
-	while (c->opened < c->count && c->pending < RAMP_WINDOW)
+	while (c->phase < LOAD_FINISH && c->opened < c->count && c->pending < RAMP_WINDOW)
 		conn_open(c, &c->conns[c->opened++], c->now);
 }
 
@@ -348,10 +363,10 @@ static void tick(struct client *c)
 	c->next_tick_ns = c->now + TICK_NS;
 	for (uint32_t i = 0; i < c->opened; i++) {
 		struct load_conn *conn = &c->conns[i];
-		bool waits = conn->state == CONNECTING || conn->state == BUSY;
-		if (waits && c->now - conn->since_ns > timeout_ns)
+		if (waits(conn) && c->now - conn->since_ns > timeout_ns)
 			conn_fail(c, conn, ERROR_TIMEOUT, 0);
-		else if (conn->state == CLOSED && c->pending < RAMP_WINDOW)
+		else if (conn->state == CLOSED && c->pending < RAMP_WINDOW &&
+		         c->phase < LOAD_FINISH)
 			conn_open(c, conn, c->now);
 	}
 }
@@ -377,7 +392,7 @@ static void follow_phase(struct client *c)
 static void loop(struct client *c)
 {
 	struct epoll_event events[EVENTS];
-	while (c->phase != LOAD_STOP) {
+	while (!finished(c)) {
 		open_more(c);
 		start_idle(c);
 		int64_t ns = wait_ns(c);

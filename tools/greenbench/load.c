@@ -242,6 +242,22 @@ static struct mark take_mark(const struct load *load, const struct server *serve
 	return mark;
 }
 
+/* A round without a response has nothing to report: it goes on to the first one, or until
+ * the clients have counted one that is overdue as an error. */
+static int wait_for_response(struct load *load, struct server *server, const char *what)
+{
+	int64_t end = green_now() + (int64_t)(load->timeout_s * 1e9) + GREEN_S(1);
+	uint64_t before = all_errors(load);
+	watchdog_phase(what, load->timeout_s + watchdog_limit_s());
+	while (!load->latency->total && all_errors(load) == before && green_now() < end) {
+		sleep_ns(GREEN_MS(5));
+		if (!healthy(load, server))
+			return EXIT_WRONG;
+		hist_set_look(load->latency);
+	}
+	return 0;
+}
+
 static int measure_round(struct load *load, struct server *server, struct result *result,
                          double seconds)
 {
@@ -252,6 +268,8 @@ static int measure_round(struct load *load, struct server *server, struct result
 	if (wait_while_running(load, server, seconds, what))
 		return EXIT_WRONG;
 	hist_set_look(load->latency);
+	if (wait_for_response(load, server, what))
+		return EXIT_WRONG;
 	struct mark end = take_mark(load, server);
 	double elapsed = (double)(end.now_ns - begin.now_ns) / 1e9;
 	double requests = (double)load->latency->total;
@@ -272,7 +290,8 @@ static int measure_round(struct load *load, struct server *server, struct result
 	if (load->latency->total)
 		return 0;
 	progress_clear();
-	fprintf(stderr, "greenbench: %s: no response in %s\n", load->bench, what);
+	fprintf(stderr, "greenbench: %s: no response in %s, for %.1f s\n", load->bench, what,
+	        elapsed);
 	return EXIT_WRONG;
 }
 
@@ -332,12 +351,15 @@ static int measure_rounds(struct load *load, struct server *server, struct resul
 	return status;
 }
 
-static int stop_clients(struct load *load)
+/* What was sent is to be answered, else it counts as an error: unless the clients are to
+ * stop at once. */
+static int stop_clients(struct load *load, bool at_once)
 {
+	double limit_s = 10 + (at_once ? 0 : load->timeout_s);
 	int status = 0;
-	set_phase(load, LOAD_STOP);
+	set_phase(load, at_once ? LOAD_STOP : LOAD_FINISH);
 	for (unsigned i = 0; i < load->clients; i++)
-		if (load->pids[i] > 0 && child_wait(load->pids[i], 10) != 0)
+		if (load->pids[i] > 0 && child_wait(load->pids[i], limit_s) != 0)
 			status = EXIT_WRONG;
 	return status;
 }
@@ -369,8 +391,8 @@ int load_measure(struct load *load, struct server *server, struct result *result
 	if (!status)
 		status = measure_rounds(load, server, result, options);
 	struct footprint loaded = footprint(server);
-	watchdog_phase("closing connections", watchdog_limit_s());
-	int stopped = stop_clients(load);
+	watchdog_phase("closing connections", load->timeout_s + watchdog_limit_s());
+	int stopped = stop_clients(load, status != 0);
 	if (result->round) {
 		result_footprint(result, load, &empty, &idle, &loaded);
 		result_counts(load, result);

@@ -9,6 +9,7 @@
  *
  *      LOAD_RAMP   open connections, each proven by one response, and rest
  *      LOAD_RUN    send requests, count responses and latencies
+ *      LOAD_FINISH wait for the responses to what was sent, then as LOAD_STOP
  *      LOAD_STOP   close everything and exit
  *
  * A protocol (echo, http) says what a request is and judges the responses.
@@ -25,7 +26,7 @@
 
 #define CLIENTS_MAX 256
 
-enum load_phase { LOAD_RAMP, LOAD_RUN, LOAD_STOP };
+enum load_phase { LOAD_RAMP, LOAD_RUN, LOAD_FINISH, LOAD_STOP };
 
 enum load_error {
 	ERROR_CONNECT,  /* connect failed, other than refused */
