@@ -6,6 +6,8 @@
  * pthread_create(3) makes are green threads, and calls that would block park one instead.
  * x86-64 only.  Included by green.h.
  */
+#include <green.h> /* which includes this file, behind what it needs */
+
 #ifndef GREEN_INTERCEPT_H
 #define GREEN_INTERCEPT_H
 

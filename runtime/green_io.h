@@ -30,6 +30,8 @@
  * until the call returns; it returns only when nothing uses them any more.
  * In an OS thread, or without a runtime, they are the plain blocking calls.
  */
+#include <green.h> /* which includes this file, behind what it needs */
+
 #ifndef GREEN_IO_H
 #define GREEN_IO_H
 

@@ -10,6 +10,8 @@
  * no memory for the record of that.  All calls work between green threads of
  * all workers and OS threads, before green_init() too.
  */
+#include <green.h> /* which includes this file, behind what it needs */
+
 #ifndef GREEN_SYNC_H
 #define GREEN_SYNC_H
 
