@@ -464,7 +464,7 @@ install: all ## install below DESTDIR and PREFIX (/usr/local)
 	install -d $(addprefix $(DESTDIR),$(INCLUDEDIR) $(LIBDIR)/pkgconfig $(BINDIR))
 	install -m 644 $(headers) $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(static_lib) $(DESTDIR)$(LIBDIR)
-	install -m 755 $(shared_lib) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(shared_lib) $(preload_lib) $(DESTDIR)$(LIBDIR)
 	ln -sf $(notdir $(shared_lib)) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgreen.so
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' \
@@ -473,11 +473,12 @@ install: all ## install below DESTDIR and PREFIX (/usr/local)
 	install -D -m 644 tools/gdb/libgreen-gdb.py $(DESTDIR)$(gdb_script)
 	install -D -m 644 tools/gdb/libgreen-gdb.py $(DESTDIR)$(gdb_autoload)
 	$(foreach page,$(manpages),install -D -m 644 -t $(call man_dir,$(page)) $(page);)
+	$(if $(DESTDIR),,@ldconfig 2>/dev/null || echo 'programs find libgreen.so after ldconfig by root, or by LD_LIBRARY_PATH=$(LIBDIR)')
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(headers)))
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libgreen.a libgreen.so $(SONAME) $(notdir $(shared_lib)))
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libgreen.a libgreen.so $(SONAME) $(notdir $(shared_lib) $(preload_lib)))
 	rm -f $(DESTDIR)$(LIBDIR)/pkgconfig/green.pc
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(notdir $(tools)))
 	rm -f $(DESTDIR)$(gdb_script) $(DESTDIR)$(gdb_autoload)

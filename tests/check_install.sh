@@ -32,6 +32,12 @@ for tool in "$build"/green*; do
 	fi
 done
 
+# greenrun finds its library from where it was installed; a build that cannot intercept has none.
+if [ -e "$build/libgreenrun.so" ]; then
+	"$dest/usr/bin/greenrun" --report "$build/examples/many_threads" 10 2>&1 | grep -q '^  threads  *11 created' ||
+		{ echo 'the installed greenrun does not run a program on green threads'; exit 1; }
+fi
+
 if command -v pkg-config >/dev/null; then
 	# The first C program of the README, or the smallest one.
 	program=$dest/example.c
@@ -53,18 +59,19 @@ if command -v pkg-config >/dev/null; then
 	$cc -Wall -Wextra -Werror "$program" -o "$dest/static" -static $(pc --cflags --static --libs)
 	timeout 60 "$dest/static" </dev/null
 
-	# C++ reads the headers too.
+	# Each header may be the first one, in C++ too.
 	cxx=
 	for compiler in "$cc" clang; do
 		echo 'int main() {}' | $compiler -x c++ -fsyntax-only - 2>/dev/null && cxx=$compiler
 	done
-	if [ -n "$cxx" ]; then
+	[ -n "$cxx" ] || echo "SKIP: check_install: neither $cc nor clang compiles C++"
+	for header in "$dest"/usr/include/*.h; do
 		# shellcheck disable=SC2046 # flags
-		echo '#include <green.h>' |
-			$cxx -x c++ -Wall -Wextra -Werror -fsyntax-only $(pc --cflags) -
-	else
-		echo "SKIP: check_install: neither $cc nor clang compiles C++"
-	fi
+		for language in "$cc -x c" ${cxx:+"$cxx -x c++"}; do
+			echo "#include <$(basename "$header")>" |
+				$language -Wall -Wextra -Werror -fsyntax-only $(pc --cflags) -
+		done
+	done
 else
 	echo 'SKIP: check_install: pkg-config is not installed'
 fi
