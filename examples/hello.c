@@ -26,5 +26,8 @@ static void *start(void *unused)
 
 int main(void)
 {
-	return green_run(start, NULL, NULL) != 0;
+	if (green_run(start, NULL, NULL) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", green_error());
+	return 1;
 }

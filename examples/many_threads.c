@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define THREADS_MOST 100000000
+
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t all_wait = PTHREAD_COND_INITIALIZER, go = PTHREAD_COND_INITIALIZER;
 static size_t waiting;
@@ -65,16 +67,27 @@ static struct memory memory_now(void)
 		                kilobytes("/proc/meminfo", "KernelStack:") };
 }
 
+/* The number of threads asked for; 0: that is none. */
+static size_t number(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	return *text >= '0' && *text <= '9' && !*end && n <= THREADS_MOST ? n : 0;
+}
+
 int main(int argc, char **argv)
 {
-	size_t wanted = argc > 1 ? strtoul(argv[1], NULL, 10) : 10000, count;
+	size_t wanted = argc > 1 ? number(argv[1]) : 10000, count;
 	pthread_t *threads = calloc(wanted, sizeof(*threads));
 	struct memory before = memory_now(), after;
 	double start = now(), created, joined, each;
 	int error = 0;
 
+	if (!wanted)
+		return fprintf(stderr, "Usage: many_threads [1 to %d]\n", THREADS_MOST), 2;
 	if (!threads)
-		return 1;
+		return perror("many_threads"), 1;
 	memset(threads, 1, wanted * sizeof(*threads));
 	before.resident += (double)(wanted * sizeof(*threads));
 	for (count = 0; count < wanted; count++)

@@ -32,11 +32,20 @@ static void *echo(void *argument)
 	return NULL;
 }
 
-static int listen_at(const char *port)
+/* -1: it is none. */
+static int port_number(const char *text)
+{
+	char *end;
+	unsigned long port = strtoul(text, &end, 10);
+
+	return *text >= '0' && *text <= '9' && !*end && port <= UINT16_MAX ? (int)port : -1;
+}
+
+static int listen_at(int port)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET,
 		                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		                       .sin_port = htons((uint16_t)atoi(port)) };
+		                       .sin_port = htons((uint16_t)port) };
 	socklen_t size = sizeof(address);
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -53,11 +62,13 @@ static int listen_at(const char *port)
 
 int main(int argc, char **argv)
 {
-	int listener = listen_at(argc > 1 ? argv[1] : "0"), connection, error;
+	int port = argc > 1 ? port_number(argv[1]) : 0, listener, connection, error;
 	pthread_attr_t attributes;
 	pthread_t thread;
 
-	if (listener < 0)
+	if (port < 0 || argc > 2)
+		return fputs("Usage: threaded_echo [PORT]; 0 picks a free one\n", stderr), 2;
+	if ((listener = listen_at(port)) < 0)
 		return perror("threaded_echo"), 1;
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
