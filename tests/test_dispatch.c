@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 
@@ -162,6 +163,37 @@ TEST(handlers_return)
 	}
 	CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
 	CHECK_EQ(sigismember(&mask, SIGUSR2), 0);
+}
+
+/* No signal is blocked while a call is on its way: they come anywhere there, in the middle
+ * of what puts the caller's registers back as well, and make calls of their own. */
+TEST(calls_interrupted_anywhere)
+{
+	struct itimerval soon = { { 0, 50 }, { 0, 50 } }, never = { 0 };
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	pid_t parent = getppid();
+	double third = 1.0 / 3;
+	unsigned wrong = 0;
+
+	arm();
+	REQUIRE_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	REQUIRE_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	for (unsigned i = 0; signals < 2000 && i < 5000000; i++) {
+		double kept = third;
+		long result;
+
+		__asm__ volatile("movsd %[kept], %%xmm15\n\t"
+		                 "syscall\n\t"
+		                 "movsd %%xmm15, %[kept]"
+		                 : "=a"(result), [kept] "+m"(kept)
+		                 : "0"(SYS_getppid)
+		                 : "rcx", "r11", "xmm15", "memory");
+		wrong += result != parent || kept != third;
+	}
+	REQUIRE_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+	CHECK_EQ(wrong, 0);
+	CHECK_GE(signals, 2000);
+	CHECK_EQ(parent_in_handler, parent);
 }
 
 static void on_other(int sig, siginfo_t *info, void *context)

@@ -28,6 +28,10 @@
 #endif
 #define SA_RESTORER_FLAG 0x04000000
 
+/* struct _fpx_sw_bytes: an XSAVE area, not only what FXSAVE knows. */
+#define FX_MAGIC_AT 464
+#define FX_MAGIC 0x46505853u
+
 /* As the kernel wants it. */
 struct kernel_action {
 	void *handler;
@@ -106,11 +110,14 @@ static void call_32(greg_t *regs)
 	regs[REG_RAX] = result;
 }
 
-/* No call that was dispatched: the program's, or as if we were not here. */
+/* No call that was dispatched: the program's, or as if we were not here.  All but faults
+ * wait meanwhile, until the return by rt_sigreturn(2). */
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
 	struct kernel_action action = { .handler = SIG_DFL };
+	uint64_t others = ~(FAULTS | DISPATCH_SIGNAL);
 
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, NULL, sizeof(others));
 	if (dispatch_other) {
 		dispatch_other(sig, info, context);
 		return;
@@ -119,33 +126,44 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	sys4(SYS_rt_tgsigqueueinfo, sys0(SYS_getpid), sys0(SYS_gettid), sig, info);
 }
 
+/* Is the vector state in the frame, so that an XRSTOR puts it back? */
+static bool has_vector_state(const ucontext_t *context)
+{
+	const uint32_t *fx = (const uint32_t *)context->uc_mcontext.fpregs;
+
+	return fx && fx[FX_MAGIC_AT / sizeof(*fx)] == FX_MAGIC;
+}
+
 /* Uses no other system call than the above, and nothing of libc's: the program may be
  * anywhere, with a lock of malloc's or the loader's. */
-static void on_sigsys(int sig, siginfo_t *info, void *context)
+bool dispatch_signal(int sig, siginfo_t *info, void *context)
 {
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 
 	if (info->si_code != SYS_USER_DISPATCH) {
 		pass_on(sig, info, context);
-		return;
+		return false;
 	}
 	if (atomic_load_explicit(&trying, memory_order_relaxed)) {
 		atomic_store_explicit(&tried, true, memory_order_relaxed);
 		regs[REG_RAX] = 0;
-		return;
+		return false;
 	}
 	count_site((uintptr_t)regs[REG_RIP], (uint32_t)regs[REG_RAX]);
 	if (info->si_arch != AUDIT_ARCH_X86_64) {
 		call_32(regs);
-		return;
+		return false;
 	}
 	/* Its stack pointer says where the frame lies: issued again as it was. */
 	if (regs[REG_RAX] == SYS_rt_sigreturn) {
 		regs[REG_RIP] = (greg_t)(uintptr_t)dispatch_restorer;
-		return;
+		return false;
 	}
+	if (likely(has_vector_state(context)))
+		return true;
 	regs[REG_RCX] = regs[REG_RIP];
 	regs[REG_RIP] = (greg_t)(uintptr_t)intercept_entry;
+	return false;
 }
 
 /* ---- arming ------------------------------------------------------------------ */
@@ -176,14 +194,14 @@ void dispatch_disarm(void)
 		set_dispatch(PR_SYS_DISPATCH_OFF);
 }
 
-/* All but faults wait until the handler has returned: it is one short step. */
+/* No signal waits for the handler to end: it is in the runtime's text, where one leaves
+ * everything as it is (kick.c), and has nothing that another call of it could spoil. */
 static long install(void)
 {
 	struct kernel_action action = {
-		.handler = (void *)(uintptr_t)on_sigsys,
+		.handler = (void *)(uintptr_t)dispatch_handler,
 		.flags = SA_SIGINFO | SA_NODEFER | SA_RESTORER_FLAG,
 		.restorer = dispatch_restorer,
-		.mask = ~(FAULTS | DISPATCH_SIGNAL),
 	};
 	uint64_t open = DISPATCH_SIGNAL;
 

@@ -8,7 +8,9 @@
  * The handler of SIGSYS does nothing but send the interrupted thread to the entry of
  * intercepted calls (entry_x86_64.S) with the address it would have gone on at: the
  * signal's frame is gone before anything blocks or switches, and the signal mask that the
- * call leaves is not undone by a return from a handler.
+ * call leaves is not undone by a return from a handler.  It blocks no signal: so there is
+ * no mask to put back, and it goes there without rt_sigreturn(2), which took a fifth of the
+ * whole way (dispatch_x86_64.S).
  *
  * What that rests on:
  *  - SIGSYS is never blocked in an armed thread: the kernel would kill the process.  Every
@@ -21,6 +23,11 @@
 #ifndef INTERCEPT_DISPATCH_H
 #define INTERCEPT_DISPATCH_H
 
+/* In what a signal frame has of the floating point state (struct _fpx_sw_bytes), the
+ * components that were kept. */
+#define FX_XFEATURES 472
+
+#ifndef __ASSEMBLER__
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,6 +59,12 @@ extern __attribute__((visibility("hidden"))) void (*dispatch_other)(int sig, sig
 /* The action of SIGSYS, as rt_sigaction(2) has it, that was there before dispatch. */
 extern __attribute__((visibility("hidden"))) const void *const dispatch_replaced;
 
+/* The handler of SIGSYS (dispatch_x86_64.S), and what it asks: shall the caller go on at
+ * the entry, with the registers of *context, whose rip becomes rcx?  Else by what the
+ * kernel makes of *context. */
+void dispatch_handler(int sig, siginfo_t *info, void *context);
+bool dispatch_signal(int sig, siginfo_t *info, void *context);
+
 /* For SA_RESTORER: returns from a signal handler; debuggers and unwinders know it by its
  * bytes and by its CFI. */
 void dispatch_restorer(void);
@@ -69,5 +82,6 @@ struct dispatch_site {
 /* The table, of DISPATCH_SITES; full, further sites are only counted. */
 const struct dispatch_site *dispatch_sites(void);
 uint64_t dispatch_count(void);
+#endif
 
 #endif
