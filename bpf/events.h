@@ -44,7 +44,8 @@ struct event_stack {
 	__u64 ns;      /* how long it has lasted; EVENT_FAULT: faults since the last one sent */
 	__u64 site; /* of a switch point; EVENT_SYSCALL: of the call; EVENT_FAULT: what was touched
 	             */
-	__u64 why;  /* enum trace_why; EVENT_HOG: switches before */
+	__u64 why;  /* enum trace_why; EVENT_HOG: switches before; EVENT_BLOCKED: how much of `ns`
+	             * was told before, of a call that goes on */
 	__u64 registers[EVENT_REGISTERS];
 	char stack[STACK_COPY_MAX];
 };

@@ -233,29 +233,71 @@ static __always_inline void note_place(struct worker *w, struct task_struct *tas
 	event->size = copy_stack(event->stack, r.sp, 0);
 }
 
-static __always_inline void worker_leaves(struct worker *w, struct task_struct *task, bool preempt)
+/* Tells of the call that blocked the worker, until it ran again.  The switch to it may not have
+ * been seen: when that was, its CPU time says. */
+static __always_inline void settle(struct worker *w, struct task_struct *task)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!w->blocked_at)
+		return;
+	w->event.kind = EVENT_BLOCKED;
+	w->event.tid = (__u32)task->pid;
+	w->event.time_ns = now - (task->se.sum_exec_runtime - w->left_runtime);
+	w->event.ns = w->event.time_ns - w->blocked_at;
+	w->event.why = w->told_ns;
+	w->blocked_at = 0;
+	if (w->event.ns < blocked_min_ns)
+		return;
+	w->told_ns = w->event.ns;
+	send_stack(&w->event);
+}
+
+/* Is it the call that the worker was about to sleep in, when another task took the CPU? */
+static __always_inline bool still_in_call(const struct worker *w, struct task_struct *task)
+{
+	const __u64 *before = w->event.registers;
+	struct pt_regs r = {};
+
+	bpf_probe_read_kernel(&r, sizeof(r), (void *)bpf_task_pt_regs((void *)task));
+	return r.ip == before[EVENT_PC] && r.sp == before[EVENT_SP] &&
+	       w->began_switches == user_word(w->address + worker_switches);
+}
+
+static __always_inline void begin_blocked(struct worker *w, struct task_struct *task)
 {
 	__u64 thread = user_word(w->address + worker_current);
 
-	w->blocked_at = 0;
-	w->queued_at = 0;
-	if (preempt || BPF_CORE_READ(task, __state) == 0) {
-		w->queued_at = bpf_ktime_get_ns();
-		return;
-	}
 	if (!thread || !blocked_min_ns)
 		return;
 	w->event.thread = user_word(thread + gt_id);
 	note_place(w, task);
-	w->blocked_at = bpf_ktime_get_ns();
-	/* A sleep that something interrupted goes on under another number. */
-	if (w->event.syscall == RESTART_SYSCALL) {
+	if (w->event.syscall == RESTART_SYSCALL && w->began_at) {
 		w->event.syscall = (__s32)w->began_syscall;
-		if (w->began_at)
-			w->blocked_at = w->began_at;
+	} else {
+		w->began_syscall = w->event.syscall;
+		w->began_at = bpf_ktime_get_ns();
+		w->told_ns = 0;
 	}
-	w->began_syscall = w->event.syscall;
-	w->began_at = w->blocked_at;
+	w->began_switches = user_word(w->address + worker_switches);
+	w->blocked_at = w->began_at;
+}
+
+/* A call that lasts is one, however often its sleep is broken: a task that has said that it
+ * will sleep may wait for the CPU again before it does; and a sleep that something interrupts
+ * is gone on with by a system call of another number, perhaps after it was told of. */
+static __always_inline void worker_leaves(struct worker *w, struct task_struct *task, bool preempt)
+{
+	bool sleeps = task->__state != 0;
+
+	w->queued_at = preempt || !sleeps ? bpf_ktime_get_ns() : 0;
+	if (!w->blocked_at || w->asleep || !sleeps || !still_in_call(w, task)) {
+		settle(w, task);
+		if (sleeps)
+			begin_blocked(w, task);
+	}
+	w->asleep = !preempt;
+	w->left_runtime = task->se.sum_exec_runtime;
 }
 
 static __always_inline void tell_queued(struct worker *w, __u32 tid, __u64 now)
@@ -268,23 +310,12 @@ static __always_inline void tell_queued(struct worker *w, __u32 tid, __u64 now)
 		count(COUNT_EVENTS, 1);
 }
 
-static __always_inline void worker_comes(struct worker *w, __u32 tid)
+static __always_inline void worker_comes(struct worker *w, struct task_struct *task)
 {
-	__u64 now = bpf_ktime_get_ns();
-
 	if (w->queued_at)
-		tell_queued(w, tid, now);
-	if (!w->blocked_at)
-		return;
-	w->event.kind = EVENT_BLOCKED;
-	w->event.tid = tid;
-	w->event.time_ns = now;
-	w->event.ns = now - w->blocked_at;
-	w->blocked_at = 0;
-	if (w->event.ns < blocked_min_ns)
-		return;
-	w->began_at = 0;
-	send_stack(&w->event);
+		tell_queued(w, (__u32)task->pid, bpf_ktime_get_ns());
+	if (w->asleep)
+		settle(w, task);
 }
 
 SEC("tp_btf/sched_switch")
@@ -303,7 +334,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 		tid = (__u32)next->pid;
 		w = bpf_map_lookup_elem(&workers, &tid);
 		if (w)
-			worker_comes(w, tid);
+			worker_comes(w, next);
 	}
 	return 0;
 }
@@ -345,6 +376,7 @@ int on_sample(struct bpf_perf_event_data *context)
 	w->hog_ns += context->sample_period;
 	if (w->hog_ns < hog_min_ns || (context->regs.cs & 3) != 3)
 		return 0;
+	settle(w, bpf_get_current_task_btf());
 	w->event.kind = EVENT_HOG;
 	w->event.tid = tid;
 	w->event.syscall = -1;
@@ -368,6 +400,7 @@ int on_sample(struct bpf_perf_event_data *context)
 static __always_inline void tell_place(struct worker *w, struct pt_regs *r, __u32 kind, __u32 tid,
                                        __u64 thread, __u64 site)
 {
+	settle(w, bpf_get_current_task_btf());
 	w->event.kind = kind;
 	w->event.tid = tid;
 	w->event.time_ns = bpf_ktime_get_ns();

@@ -15,9 +15,14 @@
 
 #define FOUND_AT_LOAD __attribute__((preserve_access_index))
 
+struct sched_entity {
+	__u64 sum_exec_runtime;
+} FOUND_AT_LOAD;
+
 struct task_struct {
 	int pid, tgid;
 	unsigned int __state;
+	struct sched_entity se;
 } FOUND_AT_LOAD;
 
 /* The same in all kernels: registers of the interrupted context, which programs on user

@@ -42,16 +42,20 @@ const volatile __u64 forbidden_end = 0;
 /* A worker, by its tid as the first PID namespace has it.  What is known of it is changed
  * in place: only the CPU that it runs on, or that wakes it, does. */
 struct worker {
-	__u64 address;    /* of its struct in the process */
-	__u64 blocked_at; /* ns; 0: it is not blocked */
-	__u64 began_at;   /* the last time that it was, and had not been told of before */
+	__u64 address;      /* of its struct in the process */
+	__u64 blocked_at;   /* ns; 0: it is not blocked */
+	__u64 asleep;       /* when it left the CPU last, and did not only wait for it; */
+	__u64 left_runtime; /* CPU time until then, ns */
+	__u64 began_at;     /* the last call that blocked it; */
 	__s64 began_syscall;
-	__u64 queued_at;    /* ns; 0: it does not wait for a CPU */
-	__u64 hog_switches; /* its count of switches at the last sample */
-	__u64 hog_ns;       /* sampled since then */
-	__u64 fault_at;     /* ns; when a stretch began, in which so many faults */
-	__u64 faults_sent;  /* were sent; */
-	__u64 faults;       /* and how many since the last of these */
+	__u64 began_switches; /* its count of switches; */
+	__u64 told_ns;        /* how much of it was told of */
+	__u64 queued_at;      /* ns; 0: it does not wait for a CPU */
+	__u64 hog_switches;   /* its count of switches at the last sample */
+	__u64 hog_ns;         /* sampled since then */
+	__u64 fault_at;       /* ns; when a stretch began, in which so many faults */
+	__u64 faults_sent;    /* were sent; */
+	__u64 faults;         /* and how many since the last of these */
 	struct event_stack event;
 };
 

@@ -97,6 +97,24 @@ TEST(what_is_too_long_is_not_lost)
 	CHECK_EQ(h.max_ns, UINT64_MAX);
 }
 
+TEST(what_goes_on_counts_once)
+{
+	static struct histogram h;
+
+	histogram_add(&h, 1000);
+	histogram_add(&h, 12000);
+	histogram_grow(&h, 12000, 20000);
+	CHECK_EQ(h.count, 2);
+	CHECK_EQ(h.total_ns, 21000);
+	CHECK_EQ(h.max_ns, 20000);
+	CHECK_EQ(histogram_log2(&h, 13), 0);
+	CHECK_EQ(histogram_log2(&h, 14), 1);
+	/* The shorter one was counted in an interval before. */
+	histogram_grow(&h, 300, 500);
+	CHECK_EQ(h.count, 3);
+	CHECK_EQ(h.total_ns, 21500);
+}
+
 /* ---- the table -------------------------------------------------------------------- */
 
 TEST(a_site_is_a_place_and_a_reason)

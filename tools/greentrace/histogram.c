@@ -36,6 +36,18 @@ void histogram_add(struct histogram *h, uint64_t ns)
 	h->buckets[bucket_of(ns)]++;
 }
 
+void histogram_grow(struct histogram *h, uint64_t from, uint64_t to)
+{
+	unsigned bucket = bucket_of(from);
+
+	if (h->buckets[bucket]) {
+		h->count--;
+		h->total_ns -= from;
+		h->buckets[bucket]--;
+	}
+	histogram_add(h, to);
+}
+
 void histogram_merge(struct histogram *to, const struct histogram *from)
 {
 	to->count += from->count;

@@ -21,6 +21,10 @@ struct histogram {
 };
 
 void histogram_add(struct histogram *h, uint64_t ns);
+
+/* What was added as `from` has become longer; a histogram that has no such gets a new one. */
+void histogram_grow(struct histogram *h, uint64_t from, uint64_t to);
+
 void histogram_merge(struct histogram *to, const struct histogram *from);
 
 /* What the share (0 to 1) of all values does not exceed, to within 1/32; 0: no values. */

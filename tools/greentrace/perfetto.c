@@ -12,6 +12,7 @@
 #include "escape.h"
 #include "protobuf.h"
 #include "room.h"
+#include "tally.h"
 #include "view.h"
 
 #include <errno.h>
@@ -412,7 +413,8 @@ void perfetto_stop(struct perfetto *p, const struct event_stack *e, const struct
 	}
 	stop_text(text, sizeof(text), e, path);
 	uint32_t number = new_name(p, text);
-	int64_t end = (int64_t)e->time_ns, begin = end - (int64_t)e->ns;
+	/* A call that goes on after it was told of has a second slice. */
+	int64_t end = (int64_t)e->time_ns, begin = end - (int64_t)(e->ns - tally_told(e));
 	/* Samples of one stretch of computing grow: each is a moment of it. */
 	if (e->kind == EVENT_HOG)
 		put_event(p, end, TYPE_INSTANT, on, CATEGORY_STOP, number, (struct flow){ 0 });

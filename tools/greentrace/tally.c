@@ -152,6 +152,11 @@ void tally_uncount(struct trace *t)
 			stop->seen = 0;
 }
 
+uint64_t tally_told(const struct event_stack *e)
+{
+	return e->kind == EVENT_BLOCKED && e->why < e->ns ? e->why : 0;
+}
+
 void tally_stack(struct trace *t, const struct event_stack *e, struct path *path)
 {
 	struct site *site;
@@ -170,7 +175,9 @@ void tally_stack(struct trace *t, const struct event_stack *e, struct path *path
 		break;
 	case EVENT_BLOCKED:
 		stop = stop_at(t, e, path);
-		if (stop)
+		if (stop && tally_told(e))
+			histogram_grow(&stop->ns, tally_told(e), e->ns);
+		else if (stop)
 			histogram_add(&stop->ns, e->ns);
 		break;
 	case EVENT_HOG:

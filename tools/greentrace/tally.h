@@ -15,6 +15,9 @@ void tally_records(struct trace *t, const struct event_records *e);
  * at.  EVENT_FAULT: e->why is how deep it was. */
 void tally_stack(struct trace *t, const struct event_stack *e, struct path *path);
 
+/* How much of e->ns was told of by an event before, of a call that goes on. */
+uint64_t tally_told(const struct event_stack *e);
+
 void tally_request(struct trace *t, const struct event_request *e);
 
 /* How often the call was made, in all; tally_stack() has told of it.  Begins anew when
