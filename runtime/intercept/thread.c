@@ -132,16 +132,9 @@ static void note_peak(uint32_t alive)
 		atomic_store_explicit(&threads_peak, alive, memory_order_relaxed);
 }
 
-/* What the caller is to go on as, when it has come back from pthread_create(3). */
-static long adopt(const struct call *c, const struct birth *b)
+/* The thread has a tid now, stored where its parent wants it.  All else of it is filled in. */
+static long publish(struct thread *t, int tid, const struct birth *b)
 {
-	struct gt *self = gt_self();
-	struct thread *t = thread_of(self);
-	int tid = tid_next(self);
-
-	t->adopts = false;
-	t->adopted_sp = first_context(c, b->sp);
-	t->adopted_fs = b->tls;
 	if (b->flags & CLONE_CHILD_CLEARTID)
 		t->clear_tid = b->child_tid;
 	if (b->flags & CLONE_PARENT_SETTID)
@@ -149,9 +142,21 @@ static long adopt(const struct call *c, const struct birth *b)
 	if (b->flags & CLONE_CHILD_SETTID)
 		*b->child_tid = tid;
 	note_peak(atomic_fetch_add_explicit(&threads_alive, 1, memory_order_relaxed) + 1);
-	/* Release: as below. */
+	/* Release: the record is filled; pairs with thread_find(). */
 	atomic_store_explicit(&t->tid, tid, memory_order_release);
 	return tid;
+}
+
+/* What the caller is to go on as, when it has come back from pthread_create(3). */
+static long adopt(const struct call *c, const struct birth *b)
+{
+	struct gt *self = gt_self();
+	struct thread *t = thread_of(self);
+
+	t->adopts = false;
+	t->adopted_sp = first_context(c, b->sp);
+	t->adopted_fs = b->tls;
+	return publish(t, tid_next(self), b);
 }
 
 static long bear(const struct call *c, const struct birth *b)
@@ -167,17 +172,8 @@ static long bear(const struct call *c, const struct birth *b)
 	if (!gt)
 		return -EAGAIN;
 	struct thread *t = thread_of(gt);
-	int tid = tid_next(gt);
 	inherit(t, thread_self());
-	if (b->flags & CLONE_CHILD_CLEARTID)
-		t->clear_tid = b->child_tid;
-	if (b->flags & CLONE_PARENT_SETTID)
-		*b->parent_tid = tid;
-	if (b->flags & CLONE_CHILD_SETTID)
-		*b->child_tid = tid;
-	note_peak(atomic_fetch_add_explicit(&threads_alive, 1, memory_order_relaxed) + 1);
-	/* Release: the record is filled; pairs with thread_find(). */
-	atomic_store_explicit(&t->tid, tid, memory_order_release);
+	long tid = publish(t, tid_next(gt), b);
 	sched_start(gt, -1, false);
 	return tid;
 }
