@@ -84,12 +84,13 @@ static unsigned descriptors_known(void)
 	return most < fdtab_size ? (unsigned)most : fdtab_size;
 }
 
-static long close_stretch(unsigned first, unsigned last, unsigned known, unsigned flags)
+/* What waits there goes on with duplicates, which are the runtime's own: so before it is
+ * seen which those are. */
+static void keep_waited(unsigned first, unsigned last)
 {
-	for (unsigned fd = first; fd <= last && fd < known; fd++)
-		if (!(flags & CLOSE_RANGE_CLOEXEC) && (fd_hint((int)fd) || fd_is_waited((int)fd)))
+	for (unsigned fd = first; fd <= last; fd++)
+		if (!fd_is_private((int)fd) && (fd_hint((int)fd) || fd_is_waited((int)fd)))
 			fd_keep((int)fd);
-	return sys3(SYS_close_range, first, last, flags);
 }
 
 long call_close_range(struct call *c)
@@ -103,13 +104,15 @@ long call_close_range(struct call *c)
 	 * the program wants of that, before exec, is that the rest is closed. */
 	flags &= ~(unsigned)CLOSE_RANGE_UNSHARE;
 	unsigned known = descriptors_known();
+	if (!(flags & CLOSE_RANGE_CLOEXEC))
+		keep_waited(first, last < known ? last : known - 1);
 	for (unsigned fd = first; fd <= last && fd < known;) {
 		if (fd_is_private((int)fd)) {
 			fd++;
 			continue;
 		}
 		unsigned end = stretch_end(fd, last < known ? last : known - 1);
-		long r = close_stretch(fd, end, known, flags);
+		long r = sys3(SYS_close_range, fd, end, flags);
 		if (r < 0)
 			return r;
 		fd = end + 1;
