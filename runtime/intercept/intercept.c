@@ -126,7 +126,6 @@ static int start_workers(void)
 	intercept_vector_init();
 	route_start();
 	thread_exit_init();
-	credentials_start();
 	signals_start();
 	before_look_at_files();
 	before_look_at_memory();
@@ -138,6 +137,8 @@ static int start_workers(void)
 		own_tls = false;
 		worker_start_hook = NULL;
 		signals_undo();
+	} else {
+		credentials_start(); /* its descriptor goes into the table that is there now */
 	}
 	return r;
 }
