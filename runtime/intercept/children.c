@@ -8,12 +8,9 @@
 #include "io_wait.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/wait.h>
-
-#define FD_HIGH 256 /* out of the way of the program's */
 
 /* The call without waiting; *some: it has found one, or failed. */
 static long attempt(const struct call *c, bool *some)
@@ -36,16 +33,6 @@ static long attempt(const struct call *c, bool *some)
 
 /* ---- one child ------------------------------------------------------------------- */
 
-static long out_of_the_way(long fd)
-{
-	long high = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH);
-
-	if (high < 0)
-		return fd;
-	sys1(SYS_close, fd);
-	return high;
-}
-
 /* A descriptor that is readable when the one child that is waited for has ended; -1: it
  * is not for one, or not for its end. */
 static long descriptor_of(const struct call *c, bool *is_ours)
@@ -63,15 +50,19 @@ static long descriptor_of(const struct call *c, bool *is_ours)
 		return -1;
 	long fd = sys2(SYS_pidfd_open, pid, 0);
 	*is_ours = fd >= 0;
-	return fd < 0 ? fd : out_of_the_way(fd);
+	return fd_private((int)fd);
 }
 
 /* Until the child has ended; -errno. */
-static long await_end(const struct call *c, int fd)
+static long await_end(const struct call *c, int fd, bool is_ours)
 {
 	struct io_call call;
-	long r = io_call_begin(&call, fd, (void *)c->pc);
+	long r = io_call_begin(&call, is_ours ? -1 : fd, (void *)c->pc);
 
+	if (is_ours) { /* which is none that a program may name */
+		call.fd = fd;
+		call.generation = fd_generation(fd);
+	}
 	if (r == 0)
 		r = io_ready(&call, POLLIN);
 	io_call_end(&call);
@@ -94,9 +85,9 @@ static long wait_for_child(struct call *c, long options)
 		if (fd < 0)
 			r = blocking_call(c);
 		else
-			r = await_end(c, (int)fd);
+			r = await_end(c, (int)fd, is_ours);
 		if (is_ours)
-			sys1(SYS_close, fd);
+			fd_private_close((int)fd);
 		if (r == IO_INTERRUPTED) {
 			if (wait_was_signalled())
 				return CALL_RESTARTSYS;
