@@ -17,6 +17,7 @@
 #include "intercept/intercept.h"
 #include "intercept/landing.h"
 #include "intercept/signal.h"
+#include "intercept/stack_memory.h"
 #include "intercept/user.h"
 
 #include <errno.h>
@@ -135,13 +136,16 @@ static void on_kick(int sig, siginfo_t *info, void *opaque)
 		land(context, NULL);
 }
 
-/* The default action, when the handler has returned and the instruction is tried again. */
+/* The default action, when the handler has returned and the instruction is tried again;
+ * behind a trap it is not. */
 static void die_of(int sig)
 {
 	struct signal_action action;
 
 	memset(&action, 0, sizeof(action));
 	sys4(SYS_rt_sigaction, sig, &action, NULL, sizeof(action.mask));
+	if (sig == SIGTRAP)
+		sys3(SYS_tgkill, signals.pid, sys0(SYS_gettid), sig);
 }
 
 /* The intercepted call that the interrupted code works for; NULL: none.  The runtime's
@@ -184,6 +188,14 @@ static bool bad_address(greg_t *r, struct gt *gt)
 	return true;
 }
 
+/* As of a page that mprotect(2) has closed, which guards of stacks would be. */
+static void fault_at_guard(siginfo_t *info)
+{
+	if (info->si_signo == SIGSEGV && info->si_code == SEGV_MAPERR &&
+	    stack_region_at((uintptr_t)info->si_addr))
+		info->si_code = SEGV_ACCERR;
+}
+
 /* A fault of the program's own code, or of the runtime on behalf of it. */
 static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 {
@@ -200,6 +212,7 @@ static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 		return bad_address(context->uc_mcontext.gregs, gt);
 	if (!gt)
 		return false;
+	fault_at_guard(info);
 	struct thread *t = thread_of(gt);
 	spin_lock(&signals.lock);
 	struct signal_action action = signals.actions[sig];
