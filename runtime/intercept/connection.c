@@ -25,6 +25,9 @@ static long run_op(struct io_call *io, struct io_op *op)
 			continue;
 		if (unlikely(r == -ETIMEDOUT) && park_check(io->self) != -ETIMEDOUT)
 			return -EAGAIN;
+		/* The kernel's own interruption (SIGSTOP, a debugger), none of the caller's. */
+		if (unlikely(r >= 0 && op->res == -EINTR))
+			continue;
 		return r < 0 ? r : op->res;
 	}
 }
