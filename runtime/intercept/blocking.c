@@ -4,6 +4,7 @@
  */
 #include "intercept/blocking.h"
 #include "intercept/dispatch.h"
+#include "intercept/signal.h"
 #include "offload.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@
 struct blocking {
 	const struct call *call;
 	long result;
+	int sig;         /* that the call has earned */
 	_Atomic int tid; /* of the pool's thread, while it may be in the call */
 	_Atomic bool ended;
 };
@@ -61,6 +63,7 @@ static void *blocking_do(void *arg)
 	atomic_store_explicit(&b->tid, (int)sys0(SYS_gettid), memory_order_release);
 	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, NULL, sizeof(mask));
 	b->result = call_real(b->call);
+	b->sig = signal_earned(b->result);
 	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &mask, NULL, sizeof(mask));
 	/* Release: the result; pairs with the acquire in blocking_end(). */
 	atomic_store_explicit(&b->ended, true, memory_order_release);
@@ -90,6 +93,14 @@ static void blocking_end(void *arg)
 	}
 }
 
+/* The caller has the signal that the pool's thread got for it. */
+static long ended(const struct blocking *b)
+{
+	if (unlikely(b->sig))
+		signal_raise(gt_self(), b->sig, SI_USER);
+	return b->result;
+}
+
 /* ---- calls ------------------------------------------------------------------------- */
 
 long blocking_call(const struct call *c)
@@ -111,7 +122,7 @@ long blocking_call(const struct call *c)
 	} while (r == IO_INTERRUPTED && !wait_was_signalled());
 	stack_unpin(stack);
 	if (r == 1)
-		return b.result;
+		return ended(&b);
 	return r == -EAGAIN ? -ENOMEM : r;
 }
 
@@ -120,6 +131,7 @@ static void *plain_do(void *arg)
 	struct blocking *b = arg;
 
 	b->result = call_real(b->call);
+	b->sig = signal_earned(b->result);
 	return NULL;
 }
 
@@ -133,5 +145,5 @@ long blocking_call_to_end(const struct call *c)
 	stack_unpin(stack);
 	if (r < 0)
 		return r == -EAGAIN ? -ENOMEM : r;
-	return b.result;
+	return ended(&b);
 }

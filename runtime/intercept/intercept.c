@@ -77,8 +77,12 @@ long intercept_full(struct call *c)
 	t->call = c;
 	t->placed = NULL;
 	long r = unlikely(c->result == CALL_UNTRIED) ? entered(c) : calls[c->nr].full(c);
-	if (r == CALL_PASS)
+	if (r == CALL_PASS) {
 		r = unlikely(audit_limit_ns) ? audit_call(c) : call_real(c);
+		int sig = signal_earned(r);
+		if (unlikely(sig))
+			signal_raise(gt_self(), sig, SI_USER);
+	}
 	t->call = outer;
 	t->detained = false;
 	if (is_restart(r))

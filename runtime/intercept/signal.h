@@ -119,6 +119,10 @@ static inline bool signal_deliverable(void)
  * left.  Takes the kernel's own away, if there is one. */
 void signal_raise(struct gt *self, int sig, int code);
 
+/* The signal that the calling OS thread, which blocks it, has just had from the kernel for
+ * a call with that result (SIGPIPE, SIGXFSZ), taken from there; 0: none. */
+int signal_earned(long result);
+
 /* sigsuspend, ppoll, pselect6, epoll_pwait: the mask is *mask until the call is left and
  * the signals that it lets through have been delivered.  0, -EINVAL, -EFAULT.  NULL: as
  * it is.  CALL_PASS: it cannot be emulated (link mode). */

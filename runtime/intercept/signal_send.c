@@ -206,6 +206,17 @@ bool signal_has_taker(int sig)
 	return find_taker(sig, NULL) != NULL;
 }
 
+int signal_earned(long result)
+{
+	static const struct timespec at_once = { 0, 0 };
+	const uint64_t which = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ);
+
+	if (likely(result != -EPIPE && result != -EFBIG))
+		return 0;
+	long sig = sys4(SYS_rt_sigtimedwait, &which, NULL, &at_once, sizeof(which));
+	return sig > 0 ? (int)sig : 0;
+}
+
 void signal_raise(struct gt *self, int sig, int code)
 {
 	static const struct timespec at_once = { 0, 0 };

@@ -27,7 +27,7 @@ static void raise_for(struct gt *self, int fd, long r)
 		signal_raise(self, SIGPIPE, SI_USER);
 	else if (sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 &&
 	         limit.rlim_cur != RLIM_INFINITY)
-		signal_raise(self, SIGXFSZ, SI_KERNEL);
+		signal_raise(self, SIGXFSZ, SI_USER);
 }
 
 /* done: bytes that the fast stage has moved. */
