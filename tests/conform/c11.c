@@ -5,6 +5,7 @@
 #include "conform.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -199,6 +200,15 @@ static void *waits(void *argument)
 	return (void *)r;
 }
 
+/* How many wait for the first word: those that can be moved to the second, and back. */
+static long waiters(void)
+{
+	const struct timespec *all = (const struct timespec *)(uintptr_t)INT_MAX;
+	long n = futex(&words[0], FUTEX_CMP_REQUEUE_PRIVATE, 0, all, &words[1], 0);
+
+	return futex(&words[1], FUTEX_CMP_REQUEUE_PRIVATE, 0, all, &words[0], 0) == n ? n : -1;
+}
+
 static bool start_waiting(pthread_t *t, int threads, uint32_t bits)
 {
 	waiting = woken = 0;
@@ -206,7 +216,8 @@ static bool start_waiting(pthread_t *t, int threads, uint32_t bits)
 	for (int i = 0; i < threads; i++)
 		t[i] = started(waits, (void *)(uintptr_t)bits);
 	EXPECT(reaches(&waiting, threads));
-	sleep_ms(50);
+	while (waiters() < threads)
+		sleep_ms(1);
 	return true;
 }
 

@@ -52,7 +52,7 @@ CHECK(file_positions)
 struct lock_test {
 	char path[64];
 	int mode; /* 0 flock, 1 open file description, 2 its own descriptor */
-	int order;
+	int order, refused;
 };
 
 static bool lock(int fd, int mode, bool wait)
@@ -71,7 +71,8 @@ static void *locks_and_holds(void *argument)
 	bool good = fd >= 0 && lock(fd, t->mode, true);
 
 	add_one(&t->order);
-	sleep_ms(80);
+	good = good && reaches(&t->refused, 1);
+	sleep_ms(30);
 	good = good && value_of(&t->order) == 1;
 	close(fd);
 	return (void *)(intptr_t)good;
@@ -87,6 +88,7 @@ static bool lock_waits(int mode)
 	t = started(locks_and_holds, &test);
 	EXPECT(reaches(&test.order, 1));
 	EXPECT(!lock(fd, mode, false) && (errno == EAGAIN || errno == EWOULDBLOCK));
+	add_one(&test.refused);
 	EXPECT(lock(fd, mode, true));
 	add_one(&test.order);
 	EXPECT(joined(t));

@@ -142,29 +142,39 @@ CHECK(mutex_errorcheck)
 	return true;
 }
 
-static void *holds_a_while(void *argument)
+struct held {
+	pthread_mutex_t m;
+	int locked, enough;
+};
+
+static void *holds_until_told(void *argument)
 {
-	pthread_mutex_lock(argument);
-	sleep_ms(100);
-	pthread_mutex_unlock(argument);
-	return NULL;
+	struct held *h = argument;
+
+	pthread_mutex_lock(&h->m);
+	add_one(&h->locked);
+	bool good = reaches(&h->enough, 1);
+	sleep_ms(30);
+	pthread_mutex_unlock(&h->m);
+	return good ? argument : NULL;
 }
 
 static bool timed_lock(clockid_t clock, int (*lock)(pthread_mutex_t *, const struct timespec *))
 {
-	pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
-	pthread_t t = started(holds_a_while, &m);
+	struct held h = { .m = PTHREAD_MUTEX_INITIALIZER };
+	pthread_t t = started(holds_until_told, &h);
 	struct timespec soon, late;
-	uint64_t before = now_ms();
 
-	sleep_ms(30);
+	EXPECT(reaches(&h.locked, 1));
+	uint64_t before = now_ms();
 	soon = in_ms(clock, 20);
-	EXPECT(lock(&m, &soon) == ETIMEDOUT);
-	EXPECT(now_ms() - before >= 49);
-	late = in_ms(clock, 5000);
-	EXPECT(lock(&m, &late) == 0);
-	EXPECT(pthread_mutex_unlock(&m) == 0);
-	joined(t);
+	EXPECT(lock(&h.m, &soon) == ETIMEDOUT);
+	EXPECT(now_ms() - before >= 19);
+	late = in_ms(clock, 20000);
+	add_one(&h.enough);
+	EXPECT(lock(&h.m, &late) == 0);
+	EXPECT(pthread_mutex_unlock(&h.m) == 0);
+	EXPECT(joined(t) == &h);
 	return true;
 }
 
