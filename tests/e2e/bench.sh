@@ -89,7 +89,12 @@ test_usage() {
 	for name in yield spawn pingpong chan skynet park grow timer echo http intercept scale all; do
 		exit_of 0 Usage $name --help || return 1
 	done
-	exit_of 1 . http --url http://127.0.0.1:1/ --connections 1 --duration 0.1 --rounds 1
+	exit_of 1 . http --url http://127.0.0.1:1/ --connections 1 --duration 0.1 --rounds 1 ||
+		return 1
+	"$bench" yield --count 1000 --rounds 1 >/dev/full 2>"$temp/err"
+	equal 'exit status with a full disk' 1 $? || return 1
+	"$bench" yield --count 1000 --rounds 1 >&- 2>"$temp/err"
+	equal 'exit status without an output' 1 $?
 }
 
 # Every benchmark takes the common options, and a round lasts as long as they say.

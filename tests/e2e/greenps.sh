@@ -248,7 +248,10 @@ test_usage() {
 	has help 'Exit status' "$temp/out" || return 1
 	start "$temp/sights" || return 1
 	timeout 60 "$greenps" "$pid" >/dev/full 2>"$temp/err"
-	equal 'exit status with a full disk' 2 $?
+	equal 'exit status with a full disk' 2 $? || return 1
+	timeout 60 "$greenps" --help >/dev/full 2>"$temp/err"
+	equal 'exit status of --help with a full disk' 2 $? || return 1
+	fails 2 'not also "2"' 1 2 && fails 2 'goes with a core file' "$pid" --program /bin/true
 }
 
 # ---- core files ----------------------------------------------------------------------

@@ -45,7 +45,28 @@ test_usage() {
 		trace 2 $arguments || return 1
 		has "greentrace $arguments" '^greentrace: ' "$temp/err" || return 1
 	done
-	trace 0 --help && has 'help' '^Usage' "$temp/out" && trace 0 --version
+	trace 0 --help && has 'help' '^Usage' "$temp/out" && trace 0 --version || return 1
+	trace 2 reprot && has 'a wrong command' 'neither a command' "$temp/err" || return 1
+	trace 2 check --nonsense && has 'an option of a command' '^.*greentrace: unrec' "$temp/err"
+}
+
+# Nowhere to print: said, and nothing else is printed into instead.
+test_closed_output() {
+	local arguments
+	start "$temp/traced" serve || return 1
+	for arguments in --help check "probes -p $pid" "flight -p $pid" "dump -p $pid" "-c -d 0.2 -p $pid"; do
+		# shellcheck disable=SC2086 # words
+		timeout 60 "$greentrace" $arguments >/dev/full 2>"$temp/err"
+		equal "status of greentrace $arguments with a full disk" 2 $? &&
+			has 'full' 'standard output: No space left' "$temp/err" || return 1
+		# shellcheck disable=SC2086 # words
+		timeout 60 "$greentrace" $arguments >&- 2>"$temp/err"
+		equal "status of greentrace $arguments without output" 2 $? &&
+			has 'closed' 'standard output: Bad file descriptor' "$temp/err" || return 1
+	done
+	trace 2 sites --check "$temp" -p "$pid" && has 'a directory' 'Is a directory' "$temp/err" ||
+		return 1
+	stop_serving
 }
 
 test_wrong_targets() {
@@ -315,7 +336,7 @@ if ! "$greentrace" check >"$temp/check" 2>&1; then
 	summary
 	exit
 fi
-for name in check wrong_targets probes frames_without_pointers blocked hog no_yield lockfile \
+for name in check wrong_targets closed_output probes frames_without_pointers blocked hog no_yield lockfile \
 	hostile_names terminal intervals twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
 	pid_namespace exit_status json; do
 	check $name test_$name

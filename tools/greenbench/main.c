@@ -9,8 +9,11 @@
 #include "progress.h"
 #include "watchdog.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LIMIT_S 60
 
@@ -38,7 +41,7 @@ static void usage(FILE *file)
 			fprintf(file, "  %-10s %.*s\n", (*bench)->name,
 			        (int)strcspn((*bench)->about, "\n"), (*bench)->about);
 	fputs("\n\"greenbench NAME --help\" lists the options of one.  Common ones: --workers N,\n"
-	      "--engine io_uring|epoll, --rounds N, --duration S, --json.\n"
+	      "--engine io_uring|epoll, --rounds N, --duration S, --json.  greenbench --version.\n"
 	      "Exit status: 0 ok, 1 a result was wrong or errors occurred, 2 bad usage,\n"
 	      "3 cannot run here.  Measured by the clock of this machine: close other programs.\n",
 	      file);
@@ -68,11 +71,35 @@ static int parse_scale(struct options *options, int argc, char **argv)
 	return options_parse(options, options->inner, argc - 1, argv + 1);
 }
 
+/* The status, or that what was printed did not arrive. */
+static int printed(int status)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	/* An error of an earlier write has been noted, but not which. */
+	fprintf(stderr, "greenbench: standard output: %s\n",
+	        errno ? strerror(errno) : "some of it could not be written");
+	return EXIT_WRONG;
+}
+
+/* A socket or pipe of ours shall not be what is printed into when standard output was
+ * closed. */
+static void keep_standard(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0 && fd <= STDERR_FILENO)
+		;
+	if (fd >= 0)
+		close(fd);
+}
+
 static int run(const struct bench *bench, const struct options *options)
 {
 	if (options->help) {
 		options_help(bench);
-		return EXIT_OK;
+		return printed(EXIT_OK);
 	}
 	child_init();
 	proc_raise_nofile(); /* servers that are started inherit it */
@@ -84,22 +111,19 @@ static int run(const struct bench *bench, const struct options *options)
 		return EXIT_CANNOT;
 	}
 	int status = bench->run(options);
-	if (fflush(stdout) != 0) {
-		fprintf(stderr, "greenbench: standard output: %m\n");
-		return EXIT_WRONG;
-	}
-	return status;
+	return printed(status);
 }
 
 int main(int argc, char **argv)
 {
+	keep_standard();
 	if (argc < 2 || wants_help(argv[1])) {
 		usage(argc < 2 ? stderr : stdout);
-		return argc < 2 ? EXIT_USAGE : EXIT_OK;
+		return argc < 2 ? EXIT_USAGE : printed(EXIT_OK);
 	}
 	if (!strcmp(argv[1], "--version")) {
 		puts("greenbench " GREEN_VERSION);
-		return EXIT_OK;
+		return printed(EXIT_OK);
 	}
 	const struct bench *bench = bench_find(argv[1]);
 	if (argv[1][0] == '-') {

@@ -127,10 +127,12 @@ static int parse(struct options *o, int argc, char **argv)
 			return problem("\"greenps --help\" lists the options");
 		}
 	}
-	if (optind != argc - 1) {
+	if (optind == argc) {
 		usage(stderr);
 		return EXIT_PROBLEM;
 	}
+	if (optind < argc - 1)
+		return bad_usage("one process or core file at a time, not also", argv[optind + 1]);
 	o->target = argv[optind];
 	return EXIT_OK;
 }
@@ -144,7 +146,18 @@ static int open_target(struct target *t, const struct options *o)
 		return target_open_core(t, o->target, o->executable);
 	if (pid == 0 || pid > INT32_MAX)
 		return bad_usage("not the number of a process:", o->target);
+	if (o->executable)
+		return problem("--program goes with a core file; process %d says itself what it "
+		               "runs",
+		               (int)pid);
 	return target_open_pid(t, (pid_t)pid);
+}
+
+static int printed(void)
+{
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return problem("standard output: %s", strerror(errno));
+	return EXIT_OK;
 }
 
 static int print(struct snapshot *s, const struct options *o)
@@ -167,8 +180,8 @@ static int print(struct snapshot *s, const struct options *o)
 		print_text(&view);
 	waits_free(&waits);
 	symbols_close(symbols);
-	if (fflush(stdout) != 0 || ferror(stdout))
-		return problem("standard output: %s", strerror(errno));
+	if (printed() != EXIT_OK)
+		return EXIT_PROBLEM;
 	if (s->t->gone)
 		return problem("process %d ended while it was being read: the rest is missing",
 		               (int)s->t->pid);
@@ -198,7 +211,7 @@ int main(int argc, char **argv)
 	int status = parse(&options, argc, argv);
 
 	if (status != EXIT_OK || options.done)
-		return status;
+		return status == EXIT_OK ? printed() : status;
 	status = open_target(&target, &options);
 	if (status == EXIT_OK)
 		status = look(&target, &options);

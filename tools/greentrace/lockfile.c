@@ -115,6 +115,8 @@ int lock_read_stream(struct lock *lock, FILE *stream, const char *name)
 			good = read_line(lock, line);
 	}
 	free(line);
+	if (ferror(stream))
+		return io_problem(name);
 	return good ? EXIT_OK
 	            : problem("%s: line %zu is not one of a lockfile",
 	                      escape_text(shown, sizeof(shown), name, true), number);

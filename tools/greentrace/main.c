@@ -7,12 +7,15 @@
 #include "flight_view.h"
 #include "greenps.h"
 #include "options.h"
+#include "present.h"
 #include "probes.h"
 #include "rights.h"
 #include "run.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 const char tool_name[] = "greentrace";
 
@@ -30,25 +33,47 @@ void complain(const char *format, ...)
 	fputc('\n', stderr);
 }
 
-int main(int argc, char **argv)
+/* A map or a file of ours shall not be what is printed into when standard output was
+ * closed.  The command that is started finds it closed. */
+static void keep_standard(void)
 {
-	struct options options;
-	int status = options_parse(&options, argc, argv);
+	int fd;
 
-	if (status != EXIT_OK || options.done)
-		return status;
-	switch (options.command) {
+	while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0 && fd <= STDERR_FILENO)
+		;
+	if (fd >= 0)
+		close(fd);
+}
+
+static int act(const struct options *o)
+{
+	switch (o->command) {
 	case CHECK:
 		return check();
 	case FLIGHT:
-		return flight_show(&options);
+		return flight_show(o);
 	case PROBES:
-		return probes_list(options.pid, options.json);
+		return probes_list(o->pid, o->json);
 	case DUMP:
-		return dump(options.pid, options.json);
+		return dump(o->pid, o->json);
 	case REPORT:
-		return report(&options);
+		return report(o);
 	default:
-		return run(&options);
+		return run(o);
 	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	int status, printed;
+
+	keep_standard();
+	status = options_parse(&options, argc, argv);
+	if (status == EXIT_OK && !options.done)
+		status = act(&options);
+	if (status == EXIT_PROBLEM)
+		return status;
+	printed = present_end();
+	return printed == EXIT_OK ? status : printed;
 }

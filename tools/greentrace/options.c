@@ -29,9 +29,8 @@ static const char help[] =
 	"Shows where green threads of a running program give up their CPU, for how long, and\n"
 	"what keeps a CPU from switching.  sites: every call that may switch, whether it did or\n"
 	"not.  record: all of it to a file, from which report makes each view, on any machine.\n"
-	"dump: all green threads and their call paths.  flight: what happened before.  probes: "
-	"those that the program has.  check: what this\n"
-	"machine allows.\n\n"
+	"dump: all green threads and their call paths.  flight: what happened before.\n"
+	"probes: those that the program has.  check: what this machine allows.\n\n"
 	"  -p, --pid PID          the process, by its number or name; or -- COMMAND... to start "
 	"one\n"
 	"      --name NAME        all processes of that name\n"
@@ -304,6 +303,8 @@ static int operands(struct options *o, int argc, char **argv)
 	}
 	if (o->command != TOP && i < argc)
 		return bad("not understood:", argv[i]);
+	if (i < argc && strchr("0123456789.", argv[i][0]) == NULL)
+		return bad("neither a command nor an interval:", argv[i]);
 	if (i < argc && time_option(argv[i++], 1e9, &o->interval_ns) != EXIT_OK)
 		return EXIT_PROBLEM;
 	if (i < argc && number_option(argv[i++], UINT64_MAX / 4, &o->count) != EXIT_OK)
@@ -385,6 +386,7 @@ static enum command command_of(int *argc, char ***argv)
 
 	for (size_t i = 0; *argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp((*argv)[1], commands[i].name) == 0) {
+			(*argv)[1] = (*argv)[0]; /* by which getopt_long() complains */
 			++*argv;
 			--*argc;
 			return commands[i].command;

@@ -3,12 +3,18 @@
  * Choosing among the views.
  */
 #include "present.h"
+#include "escape.h"
 #include "greenps.h"
+#include "lockfile.h"
 #include "timeline.h"
 #include "view.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 void present(struct trace *t, bool interval)
 {
@@ -25,6 +31,39 @@ void present(struct trace *t, bool interval)
 		printf("\n");
 	}
 	fflush(stdout);
+}
+
+/* Will it be possible to write the file?  It is not opened: it may be a FIFO. */
+static int writable(const char *file)
+{
+	char shown[300], folder[PATH_MAX];
+	struct stat st;
+	int error = 0;
+
+	snprintf(folder, sizeof(folder), "%s", file);
+	if (stat(file, &st) == 0)
+		error = S_ISDIR(st.st_mode) ? EISDIR : eaccess(file, W_OK) ? errno : 0;
+	else if (errno != ENOENT || eaccess(dirname(folder), W_OK | X_OK))
+		error = errno;
+	if (!error)
+		return EXIT_OK;
+	return problem("%s: %s", escape_text(shown, sizeof(shown), file, true), strerror(error));
+}
+
+int present_check(const struct options *o)
+{
+	const char *const files[] = { o->folded, o->flame, o->perfetto, o->lock,
+		                      o->command == RECORD ? o->file : NULL };
+	struct lock lock = { 0 };
+	int status = EXIT_OK;
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && status == EXIT_OK; i++)
+		if (files[i])
+			status = writable(files[i]);
+	if (status == EXIT_OK && o->check)
+		status = lock_read(&lock, o->check);
+	lock_free(&lock);
+	return status;
 }
 
 int present_files(struct trace *t)

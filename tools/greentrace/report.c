@@ -13,6 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A view of what was not looked for would be empty, which says something else. */
+static int judge_views(const struct options *o, const struct wishes *recorded)
+{
+	const char *missing = o->requests && !recorded->requests   ? "--io"
+	                      : o->syscalls && !recorded->syscalls ? "--syscalls"
+	                      : o->faults && !recorded->faults     ? "--faults"
+	                                                           : NULL;
+
+	return missing ? problem("it was recorded without %s", missing) : EXIT_OK;
+}
+
 static int report_from(struct trace *t, const struct options *o, FILE *file)
 {
 	struct look look = { .order = o->order, .filter = o->filter };
@@ -23,6 +34,9 @@ static int report_from(struct trace *t, const struct options *o, FILE *file)
 
 	if (read != EXIT_OK && read != EXIT_INCOMPLETE)
 		return read;
+	status = judge_views(o, &t->session.wishes);
+	if (status != EXIT_OK)
+		return status;
 	if (!has_contract(o))
 		present(t, false);
 	status = present_files(t);
@@ -39,9 +53,11 @@ int report(const struct options *o)
 	struct trace *t = calloc(1, sizeof(*t));
 	char shown[300];
 	FILE *file = fopen(o->file, "re");
-	int status;
+	int status = present_check(o);
 
-	if (!file)
+	if (status != EXIT_OK)
+		; /* said */
+	else if (!file)
 		status = problem("%s: %s", escape_text(shown, sizeof(shown), o->file, true),
 		                 strerror(errno));
 	else if (!t)

@@ -211,8 +211,11 @@ int run(const struct options *o)
 {
 	struct run r = { .options = o, .look = { .order = o->order, .filter = o->filter } };
 	pid_t child = 0;
-	int status = begin(&r);
+	int status = present_check(o);
 
+	if (status != EXIT_OK)
+		return status;
+	status = begin(&r);
 	if (status == EXIT_OK) {
 		if (o->argv)
 			child = r.all[0]->session.pid;
