@@ -55,8 +55,7 @@ bool debug_has(const char *topic)
 
 /* ---- environment ---------------------------------------------------------- */
 
-/* A whole number with an optional K, M or G (powers of 1024) if suffix. */
-static int env_number(const char *name, bool suffix, uint64_t least, uint64_t most, uint64_t *out)
+int options_number(const char *name, bool suffix, uint64_t least, uint64_t most, uint64_t *number)
 {
 	const char *text = secure_getenv(name);
 	char *end;
@@ -80,7 +79,7 @@ static int env_number(const char *name, bool suffix, uint64_t least, uint64_t mo
 		          suffix ? " (K, M and G may follow)" : "");
 		return -EINVAL;
 	}
-	*out = n << shift;
+	*number = n << shift;
 	return 1;
 }
 
@@ -189,47 +188,47 @@ static int env_all(struct green_options *o)
 	uint64_t n;
 	int r;
 
-	if ((r = env_number("GREEN_WORKERS", false, 1, WORKERS_MAX, &n)) < 0)
+	if ((r = options_number("GREEN_WORKERS", false, 1, WORKERS_MAX, &n)) < 0)
 		return r;
 	if (r)
 		o->workers = (unsigned)n;
-	if ((r = env_number("GREEN_STACK_SIZE", true, 1, STACK_SIZE_MAX, &n)) < 0)
+	if ((r = options_number("GREEN_STACK_SIZE", true, 1, STACK_SIZE_MAX, &n)) < 0)
 		return r;
 	if (r)
 		o->stack_size = n;
-	if ((r = env_number("GREEN_GUARD_SIZE", true, 1, STACK_GUARD_MAX, &n)) < 0)
+	if ((r = options_number("GREEN_GUARD_SIZE", true, 1, STACK_GUARD_MAX, &n)) < 0)
 		return r;
 	if (r)
 		o->guard_size = n;
-	if ((r = env_number("GREEN_THREADS_MAX", true, 1, THREADS_MAX_DEFAULT, &n)) < 0)
+	if ((r = options_number("GREEN_THREADS_MAX", true, 1, THREADS_MAX_DEFAULT, &n)) < 0)
 		return r;
 	if (r)
 		o->threads_max = n;
-	if ((r = env_number("GREEN_OFFLOAD_MAX", false, 1, 4096, &n)) < 0)
+	if ((r = options_number("GREEN_OFFLOAD_MAX", false, 1, 4096, &n)) < 0)
 		return r;
 	if (r)
 		o->offload_max = (unsigned)n;
-	if ((r = env_number("GREEN_STUCK_MS", false, 1, 3600000, &n)) < 0)
+	if ((r = options_number("GREEN_STUCK_MS", false, 1, 3600000, &n)) < 0)
 		return r;
 	if (r)
 		o->stuck_ns = GREEN_MS(n);
-	if ((r = env_number("GREEN_HIBERNATE_MS", false, 0, 3600000, &n)) < 0)
+	if ((r = options_number("GREEN_HIBERNATE_MS", false, 0, 3600000, &n)) < 0)
 		return r;
 	if (r)
 		o->hibernate_after_ns = n ? GREEN_MS(n) : GREEN_FOREVER;
-	if ((r = env_number("GREEN_STACK_BYTES_MAX", true, 1, SIZE_MAX, &n)) < 0)
+	if ((r = options_number("GREEN_STACK_BYTES_MAX", true, 1, SIZE_MAX, &n)) < 0)
 		return r;
 	if (r)
 		o->stack_bytes_max = n;
-	if ((r = env_number("GREEN_PIN", false, 0, 1, &n)) < 0)
+	if ((r = options_number("GREEN_PIN", false, 0, 1, &n)) < 0)
 		return r;
 	if (r)
 		o->no_pin = !n;
-	if ((r = env_number("GREEN_FLIGHT", false, 0, FLIGHT_RECORDS_MAX, &n)) < 0)
+	if ((r = options_number("GREEN_FLIGHT", false, 0, FLIGHT_RECORDS_MAX, &n)) < 0)
 		return r;
 	if (r)
 		o->flight_records = n ? n : GREEN_FLIGHT_OFF;
-	if ((r = env_number("GREEN_FLIGHT_SIGNAL", false, 0, 64, &n)) < 0)
+	if ((r = options_number("GREEN_FLIGHT_SIGNAL", false, 0, 64, &n)) < 0)
 		return r;
 	if (r)
 		o->flight_signal = (int)n;

@@ -17,6 +17,11 @@
  * -EINVAL with error_set() naming the field or variable. */
 int options_resolve(struct green_options *o);
 
+/* What a variable of the environment says, for parts that have some of their own: 1, and
+ * *number is it; 0: it is not set, or the process runs with raised privileges; -EINVAL with
+ * error_set() naming it.  suffix: K, M or G may follow. */
+int options_number(const char *name, bool suffix, uint64_t least, uint64_t most, uint64_t *number);
+
 /* Did the options last resolved ask for hibernation, or is it by default? */
 bool options_hibernation_asked(void);
 

@@ -99,7 +99,7 @@ int intercept_mode_from_environment(enum intercept_mode *mode)
 		[INTERCEPT_DISPATCH] = "dispatch", [INTERCEPT_BOTH] = "both",
 		[INTERCEPT_OFF] = "off",
 	};
-	const char *text = getenv("GREEN_INTERCEPT");
+	const char *text = secure_getenv("GREEN_INTERCEPT");
 
 	*mode = INTERCEPT_AUTO;
 	if (!text || !*text)
@@ -154,6 +154,8 @@ int green_intercept_start(void)
 	int r = intercept_mode_from_environment(&mode);
 
 	if (r < 0 || mode == INTERCEPT_OFF)
+		return r;
+	if ((r = preempt_options()) < 0 || (r = tally_options()) < 0)
 		return r;
 	if (intercept_on)
 		return -EALREADY;

@@ -4,9 +4,10 @@
  */
 #include "intercept/preempt.h"
 #include "intercept/signal.h"
+#include "options.h"
 #include "scheduler.h"
 
-#include <stdlib.h>
+static bool wanted;
 
 /* The monitor's: worker w has run one thread since the tick before, and others wait. */
 static void preempt(struct worker *w)
@@ -22,14 +23,19 @@ static void preempt(struct worker *w)
 	kick_tid(w->tid);
 }
 
+int preempt_options(void)
+{
+	uint64_t on = 1;
+	int r = options_number("GREEN_PREEMPT", false, 0, 1, &on);
+
+	wanted = on;
+	return r < 0 ? r : 0;
+}
+
 void preempt_start(void)
 {
-	const char *text = getenv("GREEN_PREEMPT");
-	const char *serial = getenv("GREEN_SERIAL");
-
-	if ((text && text[0] == '0') || (serial && serial[0] && serial[0] != '0'))
-		return;
-	monitor_preempt = preempt;
+	if (wanted)
+		monitor_preempt = preempt;
 }
 
 void preempt_if_asked(void)

@@ -11,6 +11,8 @@
 #ifndef INTERCEPT_PREEMPT_H
 #define INTERCEPT_PREEMPT_H
 
+/* Reads GREEN_PREEMPT.  0, or -EINVAL with error_set(). */
+int preempt_options(void);
 /* Before the monitor starts. */
 void preempt_start(void);
 /* In the landing: yields if that is what the kick was for. */

@@ -22,12 +22,14 @@
 
 #define SITES_SHOWN 12
 #define CALLS_SHOWN 10 /* of one kind */
+#define AUDIT_MS_MAX 3600000
 
 _Atomic uint64_t *tally_counts;
 
 static struct {
 	int fd;
-	bool audit, report;
+	bool report;
+	int64_t audit_ns; /* 0: nobody asked */
 	int64_t start_ns;
 	_Atomic bool done;
 } tally = { .fd = -1 };
@@ -47,31 +49,30 @@ static int open_report(const char *where)
 	                            O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
 }
 
-static int64_t milliseconds(const char *text)
+int tally_options(void)
 {
-	char *end;
-	long ms = text ? strtol(text, &end, 10) : 0;
+	uint64_t ms = 0;
+	int r = options_number("GREEN_AUDIT_MS", false, 0, AUDIT_MS_MAX, &ms);
 
-	return text && *text && !*end && ms > 0 ? ms : 0;
+	tally.audit_ns = GREEN_MS(ms);
+	return r < 0 ? r : 0;
 }
 
 void tally_start(void)
 {
 	const char *where = secure_getenv("GREEN_REPORT");
-	int64_t audit_ms = milliseconds(secure_getenv("GREEN_AUDIT_MS"));
 	size_t size = (size_t)rt.workers_count * CALL_NR_MAX * sizeof(*tally_counts);
 	long error = 0;
 
 	tally.report = where && *where;
-	tally.audit = audit_ms > 0;
-	if (!tally.report && !tally.audit)
+	if (!tally.report && !tally.audit_ns)
 		return;
 	tally.start_ns = sys.now();
 	tally.fd = open_report(tally.report ? where : "-");
 	if (tally.report)
 		tally_counts = sys_map(size, 0, &error);
-	if (tally.audit) {
-		audit_limit_ns = audit_ms * 1000000;
+	if (tally.audit_ns) {
+		audit_limit_ns = tally.audit_ns;
 		monitor_also = audit_say;
 	}
 }
@@ -246,10 +247,10 @@ void tally_end(void)
 	struct green_info info;
 	struct report r;
 
-	if ((!tally.report && !tally.audit) ||
+	if ((!tally.report && !tally.audit_ns) ||
 	    atomic_exchange_explicit(&tally.done, true, memory_order_relaxed))
 		return;
-	if (tally.audit && !tally.report) {
+	if (tally.audit_ns && !tally.report) {
 		audit_say();
 		return;
 	}
@@ -262,7 +263,7 @@ void tally_end(void)
 		report_kind(&r, (kind + 1) % CALL_GROUP_COUNT); /* those not handled last */
 	report_slow_sites(&r);
 	report_memory(&r);
-	if (tally.audit)
+	if (tally.audit_ns)
 		audit_report(&r);
 	report_end(&r);
 }

@@ -24,7 +24,9 @@ static inline void tally_call(const struct worker *w, unsigned long nr)
 	                      memory_order_relaxed);
 }
 
-/* Reads GREEN_REPORT and GREEN_AUDIT_MS; once, when workers are there. */
+/* Reads GREEN_AUDIT_MS.  0, or -EINVAL with error_set(). */
+int tally_options(void);
+/* Reads GREEN_REPORT; once, when workers are there. */
 void tally_start(void);
 
 /* The process ends: reports, the first time. */

@@ -55,7 +55,7 @@ test_finds() {
 		says 127 'No such file' "$run" no-such-program-anywhere &&
 		says 127 'No such file' "$run" "$temp/absent" &&
 		says 126 'Permission denied' "$run" "$temp/seven.c" &&
-		says 126 'Permission denied' "$run" "$temp"
+		says 126 'Is a directory' "$run" "$temp"
 }
 
 test_arguments_and_environment() {
@@ -197,7 +197,16 @@ test_report() {
 	says 0 '^threads 10 ' env -C "$temp" "$PWD/$run" --report=report "$PWD/$threads" 10 &&
 		has 'the file' 'report of "many_threads"' "$temp/report" &&
 		says 0 '^threads 10 ' "$run" "--report=$temp/report" "$threads" 10 &&
-		equal 'reports in the file' 2 "$(grep -c '^greenrun: report' "$temp/report")"
+		equal 'reports in the file' 2 "$(grep -c '^greenrun: report' "$temp/report")" || return 1
+	says 125 'report /nonexistent/file: No such file' "$run" --report=/nonexistent/file "$threads" 10
+}
+
+# What greenrun sets for the library, set to something else by a user.
+test_environment() {
+	local setting
+	for setting in GREEN_PREEMPT=no GREEN_AUDIT_MS=5ms GREEN_INTERCEPT=on GREEN_WORKERS=0; do
+		says 125 "${setting%%=*}" env "$setting" "$run" "$build/examples/many_threads" 10 || return 1
+	done
 }
 
 # The stack of a thread that asks for none.
@@ -308,6 +317,7 @@ check refuses_other_machines test_refuses_other_machines
 check refuses_setuid test_refuses_setuid
 check follows_scripts test_follows_scripts
 check report test_report
+check environment test_environment
 check signals_at_start test_signals_at_start
 check audit test_audit
 check stack test_stack

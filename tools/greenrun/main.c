@@ -8,6 +8,7 @@
 #include "program.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,20 @@ static int set_number(const char *name, uint64_t value)
 	return value ? setenv(name, text, 1) : 0;
 }
 
+/* Who asks for a file learns now that there cannot be one: when the program exits is late. */
+static int check_report(const char *report)
+{
+	int fd;
+
+	if (!report || strcmp(report, "-") == 0)
+		return 0;
+	fd = open(report, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return problem(EXIT_PROBLEM, "--report %s: %s", report, strerror(errno));
+	close(fd);
+	return 0;
+}
+
 /* A report goes where it was asked for, wherever the program goes. */
 static int set_report(const char *report)
 {
@@ -77,7 +92,6 @@ static int set_environment(const struct options *o)
 	if (set_number("GREEN_WORKERS", o->serial ? 1 : o->workers) ||
 	    set_text("GREEN_ENGINE", o->engine) || set_text("GREEN_INTERCEPT", o->intercept) ||
 	    set_number("GREEN_THREAD_STACK", o->stack_size) ||
-	    set_text("GREEN_SERIAL", o->serial ? "1" : NULL) ||
 	    set_text("GREEN_PREEMPT", o->serial || o->no_preempt ? "0" : NULL) ||
 	    set_number("GREEN_AUDIT_MS", o->audit_ms) || set_report(o->report))
 		return problem(EXIT_PROBLEM, "no memory for the environment");
@@ -90,8 +104,12 @@ int main(int argc, char **argv)
 	char path[PATH_MAX];
 	int status = options_parse(&o, argc, argv);
 
-	if (status || !o.program)
+	if (status)
 		return status;
+	if (!o.program)
+		return fflush(stdout) == 0
+		               ? 0
+		               : problem(EXIT_PROBLEM, "standard output: %s", strerror(errno));
 	if ((status = program_find(o.program[0], path)))
 		return status;
 	if (!o.intercept || strcmp(o.intercept, "off") != 0) {
@@ -99,7 +117,7 @@ int main(int argc, char **argv)
 		    (status = preload_set()))
 			return status;
 	}
-	if ((status = set_environment(&o)))
+	if ((status = check_report(o.report)) || (status = set_environment(&o)))
 		return status;
 	execvp(o.program[0], o.program);
 	return problem(errno == ENOENT ? EXIT_ABSENT : EXIT_REFUSED, "%s: %s", path,

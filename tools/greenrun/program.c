@@ -32,7 +32,7 @@ static int executable(const char *path)
 	if (stat(path, &st) < 0)
 		return errno;
 	if (!S_ISREG(st.st_mode))
-		return EACCES;
+		return S_ISDIR(st.st_mode) ? EISDIR : EACCES;
 	return access(path, X_OK) < 0 ? errno : 0;
 }
 
@@ -62,7 +62,8 @@ int program_find(const char *name, char path[PATH_MAX])
 		if (length > 0 && length < PATH_MAX) {
 			if (!(r = executable(path)))
 				return 0;
-			if (r == EACCES) /* found, but: said when there is no other */
+			if (r == EACCES ||
+			    r == EISDIR) /* found, but: said when there is no other */
 				error = r;
 		}
 		if (!search[n])

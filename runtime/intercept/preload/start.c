@@ -35,10 +35,11 @@ static void set_thread_stack(void)
 {
 	const char *text = getenv("GREEN_THREAD_STACK");
 	pthread_attr_t attributes;
+	char *end;
 
 	if (!text || pthread_attr_init(&attributes))
 		return;
-	if (pthread_attr_setstacksize(&attributes, strtoull(text, NULL, 10)) ||
+	if (pthread_attr_setstacksize(&attributes, strtoull(text, &end, 10)) || *end ||
 	    pthread_setattr_default_np(&attributes))
 		fprintf(stderr, "greenrun: GREEN_THREAD_STACK: \"%s\" is no size of a stack\n",
 		        text);
