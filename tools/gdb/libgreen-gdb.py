@@ -188,6 +188,7 @@ class Runtime:
         if gdb.selected_inferior().pid == 0:
             raise gdb.GdbError("There is no process and no core file.")
         self.layout = layout = Layout()
+        self.stacks = Stacks(layout)
         self.table = number(read(layout["gt_table"], 8))
         rt = layout["rt"]
         count = layout.peek(rt, "runtime.workers_count")
@@ -199,7 +200,7 @@ class Runtime:
 
     def threads(self):
         layout = self.layout
-        high = number(read(layout["gt_table_high"], layout.items["gt_table_high"][1]))
+        high = number(read(*layout.items["gt_table_high"]))
         size = layout.items["gt"][1]
         for first in range(1, high, 4096):
             count = min(4096, high - first)
@@ -214,7 +215,7 @@ class Runtime:
     def find(self, ident):
         layout = self.layout
         index = ident & ((1 << layout["GT_INDEX_BITS"]) - 1)
-        high = number(read(layout["gt_table_high"], layout.items["gt_table_high"][1]))
+        high = number(read(*layout.items["gt_table_high"]))
         if 0 < index < high:
             address = self.table + index * layout.items["gt"][1]
             thread = Thread(layout, address, index, layout.read("gt", address))
@@ -425,7 +426,6 @@ the OS thread of its worker while it runs, and who spawned it."""
 
     def invoke(self, arg, from_tty):
         runtime = Runtime()
-        stacks = Stacks(runtime.layout)
         print("%-12s %-8s %-24s %-36s %-8s %s"
               % ("ID", "STATE", "NAME", "WAITS ON", "RUNS ON", "SPAWNED AT"))
         for thread in runtime.threads():
@@ -434,7 +434,7 @@ the OS thread of its worker while it runs, and who spawned it."""
             print("%-12d %-8s %-24s %-36s %-8s %s%s"
                   % (thread.id, state, thread.name(), thread.waits_on(runtime.table),
                      runs_on or "", "" if thread.is_foreign() else place(thread.spawn_pc),
-                     ", hibernated" if stacks.is_hibernated(thread) else ""))
+                     ", hibernated" if runtime.stacks.is_hibernated(thread) else ""))
 
 
 class GreenThread(gdb.Command):
@@ -456,42 +456,42 @@ green-thread: go back to the OS thread."""
             raise gdb.GdbError("green-thread: after the id comes \"bt\" or nothing")
         path = (words[2] if len(words) > 2 else "") if len(words) > 1 else None
         runtime = Runtime()
-        stacks = Stacks(runtime.layout)
         if words[0] == "all" and path is not None:
-            self.all(runtime, stacks, path)
+            self.all(runtime, path)
             return
         try:
             ident = int(words[0], 0)
         except ValueError:
             raise gdb.GdbError("green-thread: \"%s\" is not an id" % words[0])
-        self.look(runtime, stacks, runtime.find(ident), path)
+        self.look(runtime, runtime.find(ident), path)
 
-    def all(self, runtime, stacks, path):
+    def all(self, runtime, path):
         before = gdb.selected_thread()
         for thread in runtime.threads():
             if thread.is_foreign():
                 continue
             print("\nGreen thread %d (%s), %s%s:"
                   % (thread.id, thread.name(), thread.state_name(),
-                     ", hibernated" if stacks.is_hibernated(thread) else ""))
+                     ", hibernated" if runtime.stacks.is_hibernated(thread) else ""))
             try:
-                self.look(runtime, stacks, thread, path)
+                self.look(runtime, thread, path)
             except gdb.GdbError as error:
                 print("(%s)" % error)
         if before:
             before.switch()
 
-    def look(self, runtime, stacks, thread, path):
+    def look(self, runtime, thread, path):
         """Selects it, or prints its call path and selects none."""
-        if thread.address in runtime.workers and not stacks.is_hibernated(thread):
+        hibernated = runtime.stacks.is_hibernated(thread)
+        if thread.address in runtime.workers and not hibernated:
             self.go_to(runtime.workers[thread.address])
             if path is not None:
                 gdb.execute("bt " + path)
             return
-        if not runtime.is_saved(thread) and not stacks.is_hibernated(thread):
+        if not runtime.is_saved(thread) and not hibernated:
             raise gdb.GdbError("green-thread: %d is %s and has no saved stack"
                                % (thread.id, thread.state_name()))
-        data, packed = stacks.read(thread)
+        data, packed = runtime.stacks.read(thread)
         if not data:
             raise gdb.GdbError("green-thread: the stack of %d cannot be read (gdb's own gcore "
                                "leaves stacks out, green-gcore does not)" % thread.id)
@@ -520,8 +520,7 @@ green-thread: go back to the OS thread."""
     def go_to(tid):
         for thread in gdb.selected_inferior().threads():
             if tid in thread.ptid:
-                thread.switch()
-                return
+                return thread.switch()
         raise gdb.GdbError("green-thread: gdb does not know its OS thread %d" % tid)
 
 
@@ -538,16 +537,15 @@ command has it write the file, and puts the frames in their places in it."""
 
     def invoke(self, arg, from_tty):
         runtime = Runtime()
-        stacks = Stacks(runtime.layout)
         path = os.path.expanduser(arg.strip()) or "core.%d" % gdb.selected_inferior().pid
         said = gdb.execute("generate-core-file %s" % path, to_string=True)
         print(re.sub(r"(?m)^(warning: Memory read failed|Saved core).*\n", "", said), end="")
         threads = [t for t in runtime.threads() if t.stack and not t.is_foreign()]
         # Those that hibernate are in the slab, which gdb does read.
-        awake = [t for t in threads if not stacks.is_hibernated(t)]
+        awake = [t for t in threads if not runtime.stacks.is_hibernated(t)]
         with open(path, "r+b") as file:
             segments = self.segments(file)
-            put = [self.put(file, segments, *self.frames(runtime, stacks, t)) for t in awake]
+            put = [self.put(file, segments, *self.frames(runtime, t)) for t in awake]
         print("Saved %s: %d stacks, %d of them hibernated%s"
               % (printable(path), len(threads), len(threads) - len(awake),
                  "; %d could not be saved" % put.count(False) if False in put else ""))
@@ -563,14 +561,14 @@ command has it write the file, and puts the frames in their places in it."""
                 for kind, _, offset, address, _, kept, _, _ in headers if kind == 1]
 
     @staticmethod
-    def frames(runtime, stacks, thread):
+    def frames(runtime, thread):
         """Where they begin, and their bytes."""
-        arena, _, top = stacks.slot(thread)
+        arena, _, top = runtime.stacks.slot(thread)
         if runtime.is_saved(thread):
-            return thread.sp, stacks.read(thread)[0]
+            return thread.sp, runtime.stacks.read(thread)[0]
         # It runs: all there is, page by page, down to the guard.
         low, data = top, b""
-        size = 1 << stacks.layout.get(arena, "arena.shift")
+        size = 1 << runtime.layout.get(arena, "arena.shift")
         try:
             while low % size or low == top:
                 begin = (low - 1) & ~4095
