@@ -29,11 +29,11 @@ static void intercept_all(void)
 }
 
 /* On OS threads that share no worker: these must not stop each other. */
-static void run_on_two(green_fn fn, void *arg)
+static void run_on_two(green_fn fn)
 {
 	const struct green_options options = { .workers = 2 };
 
-	REQUIRE_EQ(run_green_with(&options, fn, arg, NULL), 0);
+	REQUIRE_EQ(run_green_with(&options, fn, NULL, NULL), 0);
 }
 
 static void wait_at(sem_t *sem)
@@ -60,21 +60,24 @@ static void *ponger(void *arg)
 	return arg;
 }
 
+static void join_both(green_t a, green_t b)
+{
+	join_green(a);
+	join_green(b);
+}
+
 static void *with_own_and_shared(void *arg)
 {
 	const struct green_attr shared = { .shared_tls = true };
-	green_t a = start_green(pinger, NULL), b = start_with(&shared, ponger, NULL);
 
-	(void)arg;
-	join_green(a);
-	join_green(b);
-	return NULL;
+	join_both(start_green(pinger, NULL), start_with(&shared, ponger, NULL));
+	return arg;
 }
 
 TEST(green_threads_without_storage_of_their_own)
 {
 	intercept_all();
-	run_on_two(with_own_and_shared, NULL);
+	run_on_two(with_own_and_shared);
 }
 
 static void *with_os_thread(void *arg)
@@ -97,7 +100,7 @@ TEST(os_threads)
 	if (!sees_os_threads())
 		SKIP("by dispatch alone the calls of OS threads are not seen");
 	pthread_t other = start_os(ponger, NULL);
-	run_on_two(with_os_thread, NULL);
+	run_on_two(with_os_thread);
 	join_os(other);
 }
 
@@ -108,21 +111,6 @@ static void *post(void *arg)
 	return arg;
 }
 
-static void *offloads(void *arg)
-{
-	void *result;
-
-	for (unsigned i = 0; i < 20; i++) {
-		green_t waiter = start_green(post, &ping);
-		wait_at(&ping);
-		join_green(waiter);
-		/* From the offload pool, which runs code of the program, too. */
-		REQUIRE_EQ(green_offload(post, &pong, &result), 0);
-		wait_at(&pong);
-	}
-	return arg;
-}
-
 static void *wait_for_pong(void *arg)
 {
 	for (unsigned i = 0; i < 20; i++)
@@ -130,21 +118,25 @@ static void *wait_for_pong(void *arg)
 	return arg;
 }
 
-static void *offloads_post(void *arg)
+/* The pool's threads run code of the program, too. */
+static void *offloads(void *arg)
 {
 	green_t waiter = start_green(wait_for_pong, NULL);
 	void *result;
 
-	for (unsigned i = 0; i < 20; i++)
-		REQUIRE_EQ(green_offload(post, &pong, &result), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		REQUIRE_EQ(green_offload(post, &pong, &result), 0); /* who waits already */
+		REQUIRE_EQ(green_offload(post, &ping, &result), 0); /* or does not yet */
+		wait_at(&ping);
+	}
 	join_green(waiter);
-	return offloads(arg);
+	return arg;
 }
 
 TEST(the_offload_pool)
 {
 	intercept_all();
-	run_on_two(offloads_post, NULL);
+	run_on_two(offloads);
 }
 
 static void *posts_in_section(void *arg)
@@ -160,19 +152,14 @@ static void *posts_in_section(void *arg)
 
 static void *with_section(void *arg)
 {
-	const struct green_attr here = { .migratable = true };
-	green_t a = start_with(&here, posts_in_section, NULL), b;
-
-	b = start_with(&here, ponger, NULL);
-	join_green(a);
-	join_green(b);
+	join_both(start_migratable(posts_in_section, NULL), start_migratable(ponger, NULL));
 	return arg;
 }
 
 TEST(stretches_of_plain_code)
 {
 	intercept_all();
-	run_on_two(with_section, NULL);
+	run_on_two(with_section);
 }
 
 /* By the kernel, when it has ended. */
@@ -197,7 +184,7 @@ TEST(the_end_of_os_threads)
 	if (r == -ENOTSUP)
 		SKIP("%s", green_error());
 	REQUIRE_EQ(r, 0);
-	run_on_two(makes_os_threads, NULL);
+	run_on_two(makes_os_threads);
 }
 
 static void on_alarm(int sig)
@@ -264,7 +251,7 @@ TEST(a_mutex_of_all)
 	pthread_t other[2];
 	for (unsigned i = 0; others && i < 2; i++)
 		other[i] = start_os(count, NULL);
-	run_on_two(count_together, NULL);
+	run_on_two(count_together);
 	for (unsigned i = 0; others && i < 2; i++)
 		join_os(other[i]);
 	CHECK_EQ(counter, 2000 * (others ? 18 : 16));
