@@ -109,6 +109,24 @@ engine_there() {
 	[ "$1" != io_uring ] || GREEN_ENGINE=auto "$build/tests/probe" >/dev/null 2>&1
 }
 
+# Ends here where greenrun is not built; sets run.
+needs_greenrun() {
+	run=$build/greenrun
+	[ -e "$build/libgreenrun.so" ] && return
+	skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
+	summary
+	exit 77
+}
+
+# needs_tracing WHAT: ends here, with WHAT skipped, unless greentrace sees all that it may.
+needs_tracing() {
+	"$greentrace" check >"$temp/check" 2>&1 && return
+	skip "$1" "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
+	summary && exit
+	[ "$failed" -eq 0 ] && exit 77
+	exit 1
+}
+
 summary() {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -10,13 +10,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 # shellcheck source=tests/e2e/common.bash
 . tests/e2e/common.bash
-run=$build/greenrun
-
-if ! [ -e "$build/libgreenrun.so" ]; then
-	skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
-	summary
-	exit 77
-fi
+needs_greenrun
 
 # ---- the tool ------------------------------------------------------------------
 

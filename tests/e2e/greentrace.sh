@@ -331,11 +331,7 @@ strip -o "$temp/shared_stripped" "$temp/shared"
 check usage test_usage
 check check_without_rights test_check_without_rights
 check flight test_flight
-if ! "$greentrace" check >"$temp/check" 2>&1; then
-	skip attaching "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
-	summary
-	exit
-fi
+needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog no_yield lockfile \
 	hostile_names terminal intervals twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
 	pid_namespace exit_status json; do

@@ -11,13 +11,7 @@ cd "$(dirname "$0")/../.." || exit 2
 . tests/e2e/common.bash
 # shellcheck source=tests/e2e/greentrace.bash
 . tests/e2e/greentrace.bash
-run=$build/greenrun
-
-if ! [ -e "$build/libgreenrun.so" ]; then
-	skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
-	summary
-	exit 77
-fi
+needs_greenrun
 "$greentrace" check >"$temp/out" 2>&1
 if ! grep -q '^switch points  *yes' "$temp/out"; then
 	skip everything "no probes here: $(tail -n 1 "$temp/out")"

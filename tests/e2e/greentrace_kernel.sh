@@ -87,11 +87,7 @@ test_faults() {
 
 make_traced traced "${archive[@]}"
 
-if ! "$greentrace" check >"$temp/check" 2>&1; then
-	skip 'kernel views' "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
-	summary
-	exit 77
-fi
+needs_tracing 'kernel views'
 for name in requests punts without_tracefs epoll_has_none syscalls faults; do
 	check $name test_$name
 done

@@ -105,11 +105,7 @@ make_traced traced "${archive[@]}"
 
 check usage test_usage
 check dump test_dump
-if ! "$greentrace" check >"$temp/check" 2>&1; then
-	skip attaching "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
-	summary
-	exit
-fi
+needs_tracing attaching
 for name in by_name all_of_a_name all filter filter_key; do
 	check $name test_$name
 done

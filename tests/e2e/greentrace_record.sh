@@ -136,11 +136,7 @@ make_traced traced "${archive[@]}"
 objcopy --redefine-sym evil_function=$'evil\e[31m</script>' "$temp/traced" || exit 1
 
 check usage test_usage
-if ! "$greentrace" check >"$temp/check" 2>&1; then
-	skip recording "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
-	summary
-	exit
-fi
+needs_tracing recording
 for name in truth views contracts live_process cut_short damaged hostile_names; do
 	check $name test_$name
 done

@@ -109,11 +109,7 @@ make_traced traced "${archive[@]}"
 objcopy --redefine-sym evil_function=$'evil\e[31m</script>' "$temp/traced" || exit 1
 "${CC:-cc}" -O1 -Wall -Wextra -o "$temp/perfettocheck" tests/e2e/perfettocheck.c || exit 1
 
-if ! "$greentrace" check >"$temp/check" 2>&1; then
-	skip timelines "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
-	summary
-	exit 77
-fi
+needs_tracing timelines
 for name in timeline what_did_not_switch running recorded under_load hostile_names chain flame_in_browser; do
 	check $name test_$name
 done

@@ -10,15 +10,9 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 # shellcheck source=tests/e2e/common.bash
 . tests/e2e/common.bash
-run=$build/greenrun
 limit=60
 at_once=4
-
-if ! [ -e "$build/libgreenrun.so" ]; then
-	skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
-	summary
-	exit 77
-fi
+needs_greenrun
 
 compile hostile tests/hostile/*.c -D_GNU_SOURCE
 "$temp/hostile" --list | sort >"$temp/list"

@@ -38,10 +38,7 @@ if ! [ -x "$greentrace" ]; then
 	skip greentrace 'not built, for lack of libbpf-dev, libdw-dev, bpftool or clang'
 	exit 77
 fi
-if ! "$greentrace" check >"$temp/check" 2>&1; then
-	skip attaching "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
-	exit 77
-fi
+needs_tracing attaching
 
 # ---- what they need ------------------------------------------------------------------
 
