@@ -21,7 +21,7 @@ bool use_dns(int number)
 	char name[64], expected[INET_ADDRSTRLEN], found[INET_ADDRSTRLEN];
 	bool good = true;
 
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		struct addrinfo *list = NULL;
 		snprintf(name, sizeof(name), "h%d-%d.green.test", number, i);
 		snprintf(expected, sizeof(expected), "10.%d.%d.%d", i, number / 256, number % 256);
@@ -47,7 +47,7 @@ static void *feed(void *argument)
 	char line[32];
 	int length;
 
-	for (int i = 0; i < rounds; i++) {
+	for (int i = 0; goes_on(i); i++) {
 		usleep(100000);
 		length = snprintf(line, sizeof(line), "%d %d\n", f->number, i);
 		if (write(f->fd, line, (size_t)length) != length)
@@ -68,7 +68,7 @@ bool use_pipes(int number)
 	struct feed f = { ends[1], number };
 	FILE *file = fdopen(ends[0], "r");
 	bool good = file && pthread_create(&feeder, NULL, feed, &f) == 0;
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		snprintf(expected, sizeof(expected), "%d %d\n", number, i);
 		good = fgets(line, sizeof(line), file) && strcmp(line, expected) == 0;
 	}
@@ -87,7 +87,7 @@ bool use_popen(int number)
 
 	snprintf(command, sizeof(command), "sleep 0.1; echo %d", number);
 	snprintf(expected, sizeof(expected), "%d\n", number);
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		FILE *f = popen(command, "r");
 		good = f && fgets(line, sizeof(line), f) && strcmp(line, expected) == 0;
 		good = f && pclose(f) == 0 && good;
@@ -98,7 +98,7 @@ bool use_popen(int number)
 bool use_system(int number)
 {
 	(void)number;
-	for (int i = 0; i < rounds; i++)
+	for (int i = 0; goes_on(i); i++)
 		if (system("sleep 0.1; exit 3") >> 8 != 3)
 			return false;
 	return true;

@@ -7,8 +7,9 @@
  *
  * Each thread makes one connection (or what the library has instead) and then ROUNDS
  * calls, of which most take 100 ms elsewhere; every answer is checked.  Prints the seconds
- * that this took.
+ * that this took, and how many rounds were begun on another CPU than the one before.
  */
+#define _GNU_SOURCE
 #include "libraries.h"
 
 #include <curl/curl.h>
@@ -19,6 +20,7 @@
 #include <libxml/xmlerror.h>
 #include <mysql.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,7 +35,20 @@
 #endif
 
 const char *address;
-int rounds;
+static int rounds;
+
+static _Atomic unsigned long moves;
+
+bool goes_on(int i)
+{
+	static _Thread_local int before;
+	int cpu = sched_getcpu();
+
+	if (i > 0 && cpu != before)
+		moves++;
+	before = cpu;
+	return i < rounds;
+}
 
 /* ---- libcurl: a file of 2,000 bytes ----------------------------------------- */
 
@@ -55,7 +70,7 @@ static bool use_curl(int number)
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, counts);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &sum);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	for (int i = 0; good && i < rounds; i++)
+	for (int i = 0; good && goes_on(i); i++)
 		good = curl_easy_perform(curl) == CURLE_OK;
 	curl_easy_cleanup(curl);
 	return good && sum == (size_t)rounds * 2000;
@@ -84,7 +99,7 @@ static bool use_hiredis(int number)
 	snprintf(value, sizeof(value), "value-%d", number);
 	snprintf(set, sizeof(set), "SET key-%d %s", number, value);
 	snprintf(get, sizeof(get), "GET key-%d", number);
-	for (int i = 0; good && i < rounds; i++)
+	for (int i = 0; good && goes_on(i); i++)
 		good = redis_says(redis, set, NULL) &&
 		       redis_says(redis, "BLPOP nothing 0.1", NULL) &&
 		       redis_says(redis, get, value);
@@ -105,7 +120,7 @@ static bool use_libpq(int number)
 	snprintf(expected, sizeof(expected), "%d", number);
 	if (!good)
 		fputs(PQerrorMessage(c), stderr);
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		PGresult *r = PQexec(c, query);
 		good = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 &&
 		       strcmp(PQgetvalue(r, 0, 0), expected) == 0;
@@ -123,7 +138,7 @@ static bool use_mariadb(int number)
 
 	snprintf(query, sizeof(query), "select %d, sleep(0.1)", number);
 	snprintf(expected, sizeof(expected), "%d", number);
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		MYSQL_RES *r = mysql_query(c, query) ? NULL : mysql_store_result(c);
 		MYSQL_ROW row = r ? mysql_fetch_row(r) : NULL;
 		good = row && strcmp(row[0], expected) == 0;
@@ -152,7 +167,7 @@ static bool use_sqlite(int number)
 	long sum = 0;
 
 	snprintf(insert, sizeof(insert), "insert into t values (%d)", number);
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		good = sqlite3_exec(db, insert, NULL, NULL, NULL) == SQLITE_OK;
 		sqlite3_sleep(100);
 	}
@@ -171,7 +186,7 @@ static bool use_memcached(int number)
 	memcached_return_t r;
 
 	snprintf(key, sizeof(key), "key-%d", number);
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		snprintf(value, sizeof(value), "value-%d-%d", number, i);
 		good = memcached_set(m, key, strlen(key), value, strlen(value), 0, 0) ==
 		       MEMCACHED_SUCCESS;
@@ -197,7 +212,7 @@ static bool use_libxml2(int number)
 	/* "Premature end of data in tag t7 line 1" */
 	snprintf(broken, sizeof(broken), "<t%d>", number);
 	snprintf(tag, sizeof(tag), " t%d ", number);
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		xmlDocPtr document = xmlReadFile(address, NULL, quiet);
 		xmlNodePtr root = document ? xmlDocGetRootElement(document) : NULL;
 		good = root && xmlChildElementCount(root) == 20;
@@ -217,10 +232,19 @@ static const struct {
 	const char *name;
 	bool (*use)(int number);
 } all[] = {
-	{ "curl", use_curl },       { "hiredis", use_hiredis },     { "libpq", use_libpq },
-	{ "mariadb", use_mariadb }, { "memcached", use_memcached }, { "libxml2", use_libxml2 },
-	{ "sqlite", use_sqlite },   { "openssl", use_openssl },     { "dns", use_dns },
-	{ "pipes", use_pipes },     { "popen", use_popen },         { "system", use_system },
+	{ "curl", use_curl },
+	{ "hiredis", use_hiredis },
+	{ "libpq", use_libpq },
+	{ "mariadb", use_mariadb },
+	{ "memcached", use_memcached },
+	{ "libxml2", use_libxml2 },
+	{ "sqlite", use_sqlite },
+	{ "openssl", use_openssl },
+	{ "dns", use_dns },
+	{ "pipes", use_pipes },
+	{ "popen", use_popen },
+	{ "system", use_system },
+	{ "exceptions", use_exceptions },
 };
 
 static bool (*use)(int number);
@@ -313,7 +337,7 @@ int main(int argc, char **argv)
 	start = now();
 	if (green_run(run_all, NULL, NULL) < 0)
 		bad++;
-	printf("%.4f\n", now() - start);
+	printf("%.4f %lu\n", now() - start, moves);
 	if (bad)
 		fprintf(stderr, "%d of %d threads with a wrong answer\n", bad, threads);
 	return bad ? 1 : 0;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * What threads do with one library each: libraries.c, libc.c, tls.c.
+ * What threads do with one library each: libraries.c, libc.c, tls.c,
+ * exceptions.cc.
  */
 #ifndef LIBRARIES_H
 #define LIBRARIES_H
 
 #include <stdbool.h>
 
-/* Of the command line. */
-extern const char *address;
-extern int rounds;
+extern const char *address; /* of the command line */
+
+/* Is there a round i?  Counts when it is begun on another CPU than the one before. */
+bool goes_on(int i);
 
 /* Thread number (1, 2, …) does its calls; false: an answer was wrong. */
 bool use_openssl(int number);
@@ -17,5 +19,6 @@ bool use_dns(int number);
 bool use_pipes(int number);
 bool use_popen(int number);
 bool use_system(int number);
+bool use_exceptions(int number);
 
 #endif

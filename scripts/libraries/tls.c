@@ -71,7 +71,7 @@ static bool talk(SSL *ssl, int number)
 	char text[64], answer[64];
 	bool good = SSL_connect(ssl) == 1;
 
-	for (int i = 0; good && i < rounds; i++) {
+	for (int i = 0; good && goes_on(i); i++) {
 		int n = snprintf(text, sizeof(text), "%d says %d", number, i);
 		good = SSL_write(ssl, text, n) == n && errors_are_own(number) &&
 		       SSL_read(ssl, answer, sizeof(answer)) == n && memcmp(text, answer, n) == 0;
