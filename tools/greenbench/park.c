@@ -462,7 +462,9 @@ static int prepare(struct run *run)
 	double fit = have / 4 / active;
 
 	if (fit > ACTIVE_MAX)
-		fit = wanted > ACTIVE_MAX ? ACTIVE_FEW : ACTIVE_MAX;
+		fit = ACTIVE_MAX;
+	if (wanted > ACTIVE_MAX && fit > ACTIVE_FEW)
+		fit = ACTIVE_FEW;
 	park.threads_active = wanted < fit ? park.threads_wanted : (uint64_t)fit;
 	result_number(&run->result, "threads_active", (double)park.threads_active);
 	park.handles = run_alloc(run, park.threads_wanted, sizeof(*park.handles));
