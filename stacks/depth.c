@@ -12,15 +12,14 @@
 
 #define PAGE ((size_t)4096)
 
-/* The lowest page that is there.  Where all are, mapped to the kernel's page of zeroes,
- * that says nothing, and costs nothing to do without. */
+/* The lowest page that is there. */
 static char *lowest_page(struct arena *a, uint32_t slot)
 {
 	unsigned char present[STACK_SIZE_MAX / PAGE];
 	char *low = arena_slot(a, slot) + guard_size(),
 	     *high = arena_slot(a, slot) + arena_stride(a);
 
-	if (arena_is_watched(a, slot) || sys3(SYS_mincore, low, high - low, present) < 0)
+	if (sys3(SYS_mincore, low, high - low, present) < 0)
 		return low;
 	for (size_t i = 0; low < high && !(present[i] & 1); i++)
 		low += PAGE;

@@ -55,10 +55,18 @@ static void wait_while(uint32_t state)
 		sys_futex_wait((const uint32_t *)&keeper.state, state, INT64_MAX);
 }
 
+static int own_tid(void)
+{
+	return (int)sys0(SYS_gettid);
+}
+
 long keeper_ask(unsigned long request, void *argument)
 {
 	if (!atomic_load_explicit(&keeper.there, memory_order_acquire))
 		return -EBADF;
+	/* The handler has the keeper's table, and must not wait for who is asking. */
+	if (own_tid() == atomic_load_explicit(&keeper.handler_tid, memory_order_relaxed))
+		return sys3(SYS_ioctl, keeper.uffd, request, argument);
 	spin_lock(&keeper.asking);
 	if (atomic_load_explicit(&keeper.state, memory_order_relaxed) == STOPPED) {
 		spin_unlock(&keeper.asking);
@@ -87,11 +95,6 @@ static void answer_faults(void)
 		for (size_t i = 0; i < (size_t)bytes / sizeof(messages[0]); i++)
 			if (messages[i].event == UFFD_EVENT_PAGEFAULT)
 				keeper.handle((void *)(uintptr_t)messages[i].arg.pagefault.address);
-}
-
-static int own_tid(void)
-{
-	return (int)sys0(SYS_gettid);
 }
 
 static void *handler_thread(void *unused)
@@ -264,6 +267,11 @@ int keeper_watch(void)
 	    keeper_ask(NEW_HANDLER, NULL) < 0)
 		return -EOWNERDEAD;
 	return 1;
+}
+
+bool keeper_has_handler(void)
+{
+	return atomic_load_explicit(&keeper.there, memory_order_acquire) && keeper.handle;
 }
 
 unsigned keeper_threads(void)

@@ -5,7 +5,8 @@
  * for a page.
  *
  * Neither allocates, touches a green stack, or takes a lock that somebody who
- * touches one may hold.
+ * touches one may hold.  The handler waits for nobody: any thread may come to wait for
+ * it in the middle of anything (later.h).
  */
 #ifndef STACKS_KEEPER_H
 #define STACKS_KEEPER_H
@@ -17,6 +18,7 @@
 int keeper_start(int uffd, void (*handle)(void *address));
 void keeper_stop(void);
 unsigned keeper_threads(void); /* there are now */
+bool keeper_has_handler(void);
 
 /* Somebody may have ended one of the threads (a seccomp filter, a debugger).
  * 0: they are there; 1: the handler was not, another has its place; -EOWNERDEAD:

@@ -7,6 +7,7 @@
 #include "guard.h"
 #include "hibernate.h"
 #include "keeper.h"
+#include "later.h"
 #include "uffd.h"
 #include "watch.h"
 
@@ -25,6 +26,9 @@ static int fill(const struct arena *a, uint32_t slot)
 	/* Somebody has touched a stack that had ended, and got a page for it. */
 	if (r < 0 && r != -EEXIST)
 		return r;
+	a->sleep[slot].slab = LATER_STARTED;
+	if (later_may(LATER_STARTED))
+		return 0;
 	return uffd_zero(low + guard_size(), (size_t)(top - low) - guard_size());
 }
 
@@ -62,13 +66,18 @@ static char *page_of(void *address)
 	return (char *)((uintptr_t)address & ~(PAGE - 1));
 }
 
-bool stack_touched(void *address)
+static bool is_seen_to(void *address, bool handler)
 {
 	stack_id stack;
 
 	if (!guard_by_uffd() || stack_find(address, &stack) != STACK_PART_FRAMES)
 		return false;
-	return hibernate_touched(stack, page_of(address)) == 0;
+	return hibernate_touched(stack, page_of(address), handler) >= 0;
+}
+
+bool stack_touched(void *address)
+{
+	return is_seen_to(address, false);
 }
 
 bool stack_guard_deadly(void *address)
@@ -103,7 +112,7 @@ void stack_reclaim(stack_id stack, const void *sp)
 /* On the handler's thread, for one that waits in the kernel. */
 static void see_to(void *address)
 {
-	if (!stack_touched(address))
+	if (!is_seen_to(address, true))
 		stack_guard_deadly(address);
 	uffd_wake(page_of(address), PAGE);
 }
@@ -157,8 +166,15 @@ void stacks_forked(stack_id running)
 		return;
 	bool watched = uffd_reopen_in_child() && watch_again() == 0;
 	hibernate_forked(watched);
-	if (!watched && running != STACK_NONE &&
-	    arena_is_watched(&arenas[stack_class_of(running)], arena_slot_of(running)))
+	if (running == STACK_NONE)
+		return;
+	struct arena *a = &arenas[stack_class_of(running)];
+	if (!arena_is_watched(a, arena_slot_of(running)))
+		return;
+	/* In user mode, and nobody else runs there: now it has to have all pages. */
+	if (watched)
+		pages_complete(a, arena_slot_of(running));
+	else
 		sys3(SYS_mprotect, (char *)stack_bottom(running) - guard_size(), guard_size(),
 		     PROT_NONE);
 }

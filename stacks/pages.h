@@ -8,8 +8,8 @@
 
 #include "arena.h"
 
-/* Gives the slot, whose pages are missing, all but its guard, if it is watched.  0 or
- * -errno. */
+/* Gives the slot, whose pages are missing, all but its guard, if it is watched; but some
+ * perhaps later (later.h).  0 or -errno. */
 int pages_fill(const struct arena *a, uint32_t slot);
 
 /* Gives a registered slot those pages that it lacks. */

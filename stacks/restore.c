@@ -5,7 +5,9 @@
 #include "arch/cpu.h"
 #include "arch/sys.h"
 #include "guard.h"
+#include "later.h"
 #include "pack.h"
+#include "pages.h"
 #include "scrub.h"
 #include "slab.h"
 #include "sleep.h"
@@ -20,14 +22,17 @@
 #define PAGES_KEPT 64u
 
 /* Where top pages are put together; a bit for each that is taken. */
-static _Alignas(PAGE) char pages[PAGES_KEPT][PAGE];
+static _Alignas(PAGE) char pages[PAGES_KEPT + 1][PAGE];
 static _Atomic uint64_t pages_taken;
+#define HANDLERS_PAGE PAGES_KEPT /* which waits for nobody */
 
-static unsigned take_page(void)
+static unsigned take_page(bool handler)
 {
 	uint64_t taken = atomic_load_explicit(&pages_taken, memory_order_relaxed);
 	uint64_t lowest;
 
+	if (handler)
+		return HANDLERS_PAGE;
 	do
 		while (!(lowest = ~taken & (taken + 1))) {
 			sys0(SYS_sched_yield);
@@ -43,22 +48,24 @@ static void give_page(unsigned page)
 {
 	if (scrub_is_on())
 		memset(pages[page], 0, PAGE);
-	atomic_fetch_and_explicit(&pages_taken, ~((uint64_t)1 << page), memory_order_release);
+	if (page != HANDLERS_PAGE)
+		atomic_fetch_and_explicit(&pages_taken, ~((uint64_t)1 << page),
+		                          memory_order_release);
 }
 
 /* Fills the slot; the caller has made it RESTORING. */
-static int restore(stack_id stack, struct slot_sleep *s, uint32_t word)
+static int restore(stack_id stack, struct slot_sleep *s, uint32_t word, bool handler)
 {
 	char *low = slot_of(stack) + guard_size(), *page = top_page(stack);
 	size_t length = length_in(word);
 	size_t offset = (size_t)((char *)stack_top(stack) - length - page);
-	unsigned at = take_page();
+	unsigned at = take_page(handler);
 
 	assert(offset < PAGE);
 	memset(pages[at], 0, offset);
 	unpack(pages[at] + offset, length, stack_top(stack), slab_at(s->slab), word >> MODEL_SHIFT);
 	memset(pages[at] + offset + length, 0, PAGE - offset - length);
-	int r = uffd_zero(low, (size_t)(page - low));
+	int r = later_may(LATER_RESTORED) ? 0 : uffd_zero(low, (size_t)(page - low));
 	if (r == 0)
 		r = uffd_copy(page, pages[at], PAGE);
 	/* In a forked child, somebody has touched it before it was watched, and got
@@ -72,7 +79,7 @@ static int restore(stack_id stack, struct slot_sleep *s, uint32_t word)
 }
 
 /* *word: HIBERNATED, as last seen.  1: done; 0: somebody else was faster. */
-static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
+static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word, bool handler)
 {
 	uint32_t before = *word, entry;
 	int r = -ENOMEM;
@@ -82,7 +89,7 @@ static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
 	atomic_store_explicit(chunk_of(stack), 0, memory_order_relaxed);
 	entry = s->slab;
 	for (int i = 0; i < RESTORE_TRIES && r == -ENOMEM; i++)
-		if ((r = restore(stack, s, before)) == -ENOMEM)
+		if ((r = restore(stack, s, before, handler)) == -ENOMEM)
 			sys0(SYS_sched_yield);
 	if (r < 0) {
 		set_state(s, before);
@@ -93,17 +100,20 @@ static int try_restore(stack_id stack, struct slot_sleep *s, uint32_t *word)
 	slab_give(entry);
 	pack_forget(before >> MODEL_SHIFT);
 	atomic_fetch_sub_explicit(&hibernation.count, 1, memory_order_relaxed);
+	s->slab = LATER_RESTORED;
 	set_state(s, RESIDENT);
 	return 1;
 }
 
-/* Lets whoever is at it finish. */
-static void wait_a_little(unsigned *tries)
+/* Lets whoever is at it finish; true when it takes its time. */
+static bool wait_a_little(unsigned *tries)
 {
-	if (++*tries % 64)
+	if (++*tries % 64) {
 		cpu_pause();
-	else
-		sys0(SYS_sched_yield);
+		return false;
+	}
+	sys0(SYS_sched_yield);
+	return true;
 }
 
 int stack_rouse(stack_id stack)
@@ -117,7 +127,7 @@ int stack_rouse(stack_id stack)
 		if ((word & STATE_MASK) == RESIDENT)
 			return 0;
 		if ((word & STATE_MASK) == HIBERNATED)
-			r = try_restore(stack, s, &word);
+			r = try_restore(stack, s, &word, false);
 		else
 			wait_a_little(&tries);
 		if (r < 0)
@@ -125,23 +135,37 @@ int stack_rouse(stack_id stack)
 	}
 }
 
-/* A stack in use that is resident has all its pages: this one has ended.  Whoever
- * reads it gets zeroes, as from any memory given back.  Held meanwhile, or it
+/* All that is missing; where somebody waits, memory, who is about to write there as a
+ * rule, and goes on when it is over. */
+static int fill_rest(stack_id stack, const struct slot_sleep *s, void *page)
+{
+	int r = uffd_copy_quietly(page, uffd_zeros, PAGE);
+
+	if (r < 0 && r != -EEXIST)
+		return r;
+	later_filled(s->slab);
+	pages_complete(arena_of(stack), arena_slot_of(stack));
+	return 0;
+}
+
+/* A stack that is resident lacks only what was left out (later.h).  Or it has ended:
+ * whoever reads it gets zeroes, as from any memory given back.  Held meanwhile, or it
  * could be put to sleep with a page that is not its own. */
-static int fill_stray(struct slot_sleep *s, void *page)
+static int fill_stray(stack_id stack, struct slot_sleep *s, void *page)
 {
 	uint32_t word = RESIDENT;
 	int r;
 
 	if (!move_state(s, &word, RESTORING))
 		return 0;
-	while ((r = uffd_zero(page, PAGE)) == -ENOMEM)
+	while ((r = uffd_sees_calls() ? fill_rest(stack, s, page) : uffd_zero(page, PAGE)) ==
+	       -ENOMEM)
 		sys0(SYS_sched_yield); /* others are being made to give some back */
 	set_state(s, RESIDENT);
 	return r < 0 ? r : 1;
 }
 
-int hibernate_touched(stack_id stack, void *page)
+int hibernate_touched(stack_id stack, void *page, bool handler)
 {
 	struct slot_sleep *s = sleep_of(stack);
 	unsigned tries = 0;
@@ -150,11 +174,11 @@ int hibernate_touched(stack_id stack, void *page)
 	while (r == 0) {
 		uint32_t word = atomic_load_explicit(&s->word, memory_order_acquire);
 		if ((word & STATE_MASK) == RESIDENT)
-			r = fill_stray(s, page);
+			r = fill_stray(stack, s, page);
 		else if ((word & STATE_MASK) == HIBERNATED)
-			r = try_restore(stack, s, &word);
-		else
-			wait_a_little(&tries);
+			r = try_restore(stack, s, &word, handler);
+		else if (wait_a_little(&tries) && handler)
+			return 1;
 	}
 	return r < 0 ? r : 0;
 }
@@ -165,7 +189,7 @@ int hibernate_touched(stack_id stack, void *page)
 static void restore_plain(stack_id stack, struct slot_sleep *s, uint32_t word)
 {
 	size_t length = length_in(word);
-	unsigned at = take_page();
+	unsigned at = take_page(false);
 
 	unpack(pages[at], length, stack_top(stack), slab_at(s->slab), word >> MODEL_SHIFT);
 	cpu_copy((char *)stack_top(stack) - length, pages[at], length);

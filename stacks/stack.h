@@ -27,7 +27,8 @@
  * guards can be installed, they are as on that rung until one of their chunk, or above,
  * shall hibernate (watch.h).  When a slot that is watched is started cold, its top page is copied
  * in and all below it is mapped to the kernel's page of zeroes: growing is then an ordinary write
- * fault, in user code and in system calls alike, that userfaultfd does not see.  (Not one page of
+ * fault, in user code and in system calls alike, that userfaultfd does not see.  Where there is
+ * a handler, the zeroes may come later (later.h).  (Not one page of
  * the arena is marked as a guard: one such mark would keep the kernel from taking back the page
  * table of its 2 MiB.)
  *

@@ -68,15 +68,27 @@ int uffd_register(void *start, size_t size)
 	return (int)control(UFFDIO_REGISTER, &r);
 }
 
-int uffd_copy(void *to, const void *from, size_t size)
+static int copy(void *to, const void *from, size_t size, uint64_t mode)
 {
-	struct uffdio_copy c = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = size };
+	struct uffdio_copy c = {
+		.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = size, .mode = mode
+	};
 	long r;
 
 	do
 		r = control(UFFDIO_COPY, &c);
 	while (r == -EAGAIN);
 	return (int)r;
+}
+
+int uffd_copy(void *to, const void *from, size_t size)
+{
+	return copy(to, from, size, 0);
+}
+
+int uffd_copy_quietly(void *to, const void *from, size_t size)
+{
+	return copy(to, from, size, UFFDIO_COPY_MODE_DONTWAKE);
 }
 
 int uffd_zero(void *start, size_t size)
@@ -285,4 +297,9 @@ bool uffd_can_protect(void)
 bool uffd_can_move(void)
 {
 	return uffd.can_move;
+}
+
+bool uffd_sees_calls(void)
+{
+	return keeper_has_handler();
 }

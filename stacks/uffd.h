@@ -37,6 +37,8 @@ void uffd_close(void);
 const char *uffd_reason(void);
 bool uffd_can_protect(void);
 bool uffd_can_move(void);
+/* Is there a handler, who sees to a missing page also when a system call touches it? */
+bool uffd_sees_calls(void);
 
 /* In a forked child, where the old one is the parent's: another one, in user
  * mode; false when there is none to be had. */
@@ -55,10 +57,11 @@ void uffd_stop(void);
 int uffd_register(void *start, size_t size);
 
 /* All return 0 or -errno; async-signal-safe. */
-int uffd_copy(void *to, const void *from, size_t size); /* -EEXIST: something is there */
-int uffd_zero(void *start, size_t size);                /* fills what is missing */
-int uffd_protect(void *start, size_t size, bool on);    /* against writing */
-int uffd_move(void *to, void *from, size_t size);       /* -EBUSY: held.h */
-int uffd_wake(void *start, size_t size);                /* who waits there tries again */
+int uffd_copy(void *to, const void *from, size_t size);         /* -EEXIST: something is there */
+int uffd_copy_quietly(void *to, const void *from, size_t size); /* wakes nobody */
+int uffd_zero(void *start, size_t size);                        /* fills what is missing */
+int uffd_protect(void *start, size_t size, bool on);            /* against writing */
+int uffd_move(void *to, void *from, size_t size);               /* -EBUSY: held.h */
+int uffd_wake(void *start, size_t size);                        /* who waits there tries again */
 
 #endif
