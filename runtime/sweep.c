@@ -25,6 +25,7 @@
 #define EASE_NS GREEN_S(30)      /* until one step back */
 #define EASE_MAX 64
 #define PAGE ((size_t)4096)
+#define FETCH_BYTES ((size_t)384) /* what most parked threads have on their stacks */
 
 static struct {
 	/* Where the present pass is, and its haste; the monitor's. */
@@ -35,7 +36,9 @@ static struct {
 	int64_t spent_ns;       /* of CPU time, when the present pass began */
 	uint64_t awake, before; /* stacks that it has found so; hibernations before it */
 	bool pressure;
-	bool going;   /* one complete pass more: it tidies up */
+	bool going; /* one complete pass more: it tidies up */
+	/* The least patience: that the chunks' notes go by; when the present pass began. */
+	int64_t noted_ns, least_began_ns;
 	int64_t ease; /* times later than usual */
 	int64_t counted_ns, eased_ns;
 	uint64_t returns; /* when last counted */
@@ -48,6 +51,7 @@ static struct {
 struct pass { /* what a slice of one goes by */
 	int64_t now;
 	int64_t hurry; /* times earlier than usual */
+	int64_t least; /* patience of any thread, when it began */
 };
 
 void sweep_reset(void)
@@ -62,6 +66,7 @@ void sweep_reset(void)
 	sweep.awake = 0;
 	sweep.pressure = false;
 	sweep.going = false;
+	sweep.noted_ns = INT64_MAX;
 	sweep.ease = 1;
 	sweep.counted_ns = sys.now();
 	sweep.eased_ns = 0;
@@ -194,14 +199,16 @@ static uint32_t tag_of(const struct gt *gt, uint64_t word)
 	return (uint32_t)(wait * 0x9e3779b97f4a7c15u >> 32);
 }
 
-static bool has_waited(const struct gt *gt, uint64_t word, const struct pass *pass)
+/* How long it still has to wait; the least patience: that is not known yet. */
+static int64_t remains(const struct gt *gt, uint64_t word, const struct pass *pass)
 {
 	int64_t since = atomic_load_explicit(&gt->since_ns, memory_order_relaxed);
 	int64_t patience = patience_of(gt, pass);
 
 	/* < 0: it has been woken since, and the compare-and-swap would fail. */
-	return may_sleep(word) && patience != GREEN_FOREVER && since >= 0 &&
-	       pass->now - since >= patience / pass->hurry;
+	if (!may_sleep(word) || patience == GREEN_FOREVER || since < 0)
+		return pass->least;
+	return since + patience / pass->hurry - pass->now;
 }
 
 /* Bytes of a parked thread's stack above the frame of the public function that it
@@ -224,8 +231,9 @@ NO_ASAN static size_t users_bytes(const struct gt *gt)
 }
 
 /* Steps 1 and 2 of sweep.h.  On success nobody runs on the stack, or will before
- * it has been roused. */
-static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct pass *pass)
+ * it has been roused.  *wait: no longer than until it may be tried again. */
+static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct pass *pass,
+                         int64_t *wait)
 {
 	struct gt *gt = gt_at(stack_owner(stack));
 	uint64_t word = atomic_load_explicit(&gt->park, memory_order_acquire);
@@ -233,8 +241,14 @@ static bool put_to_sleep(struct stack_sleeper *s, stack_id stack, const struct p
 	/* The owner is a hint: the thread may be parked elsewhere, and that stack be
 	 * nobody's.  Before the park word is changed, because afterwards the thread
 	 * may be woken, end, and its descriptor begin anew on this stack. */
-	if (gt->stack != stack || !has_waited(gt, word, pass) ||
-	    stack_is_trimmed(stack, tag_of(gt, word)))
+	if (gt->stack != stack)
+		return false;
+	int64_t left = remains(gt, word, pass);
+	if (left > 0) {
+		*wait = left < *wait ? left : *wait;
+		return false;
+	}
+	if (stack_is_trimmed(stack, tag_of(gt, word)))
 		return false;
 	if (!stack_lull(stack))
 		return false;
@@ -261,17 +275,58 @@ static struct { /* found, and lulled: of one class, of a few chunks */
 	unsigned count;
 } found;
 
+static uint32_t note_of(int64_t time)
+{
+	return (uint32_t)(time / GREEN_MS(1));
+}
+
+/* A chunk in which nobody has waited for long enough is noted for when somebody may have:
+ * who parks after this does not before the least patience is over. */
+static bool is_noted(uint32_t note, const struct pass *pass)
+{
+	return note && pass->hurry == 1 && pass->least >= sweep.noted_ns &&
+	       (int32_t)(note - note_of(pass->now)) > 0;
+}
+
+/* Descriptors lie anywhere, and what they point to has not been looked at for long: all
+ * are asked for at once, not one after the other. */
+RACY static void fetch_chunk(void)
+{
+	unsigned slots = stack_chunk_slots(sweep.arena);
+	stack_id first = stack_in_chunk(sweep.arena, sweep.chunk, 0);
+
+	for (unsigned i = 0; i < slots; i++)
+		for (int at = 0; at < 2; at++) /* lines */
+			__builtin_prefetch((const char *)gt_at(stack_owner(first + i)) +
+			                   at * CACHE_LINE);
+	for (unsigned i = 0; i < slots; i++) {
+		const struct gt *gt = gt_at(stack_owner(first + i));
+		if (gt->stack == first + i)
+			for (size_t at = 0; at < FETCH_BYTES; at += CACHE_LINE)
+				__builtin_prefetch((const char *)gt->sp + at);
+	}
+}
+
 static void look_at_chunk(const struct pass *pass)
 {
+	uint32_t *note = stack_chunk_note(sweep.arena, sweep.chunk);
+	int64_t wait = pass->least;
+
 	if (stack_chunk_sleeps(sweep.arena, sweep.chunk))
 		return;
+	if (is_noted(*note, pass)) {
+		sweep.awake += stack_chunk_slots(sweep.arena);
+		return;
+	}
+	fetch_chunk();
 	for (unsigned i = 0; i < stack_chunk_slots(sweep.arena); i++) {
 		stack_id stack = stack_in_chunk(sweep.arena, sweep.chunk, i);
 		if (!stack_owner(stack) || stack_is_hibernated(stack))
 			continue;
 		sweep.awake++;
-		found.count += put_to_sleep(&found.sleepers[found.count], stack, pass);
+		found.count += put_to_sleep(&found.sleepers[found.count], stack, pass, &wait);
 	}
+	*note = note_of(pass->now + wait);
 }
 
 static void hibernate_found(void)
@@ -338,6 +393,7 @@ static int64_t pass_done(const struct pass *pass)
 	bool fruitful = (stacks_hibernations() - sweep.before) * SHARE > sweep.awake;
 
 	sweep.going = false;
+	sweep.noted_ns = sweep.least_began_ns;
 	if (atomic_load_explicit(&sweep.asked, memory_order_relaxed) && rest - pass->now > least)
 		rest = pass->now + least;
 	return fruitful || pass->hurry > 1 || next > rest ? next : rest;
@@ -389,6 +445,7 @@ static bool is_time(struct pass *pass)
 		sweep.began_ns = pass->now;
 		sweep.spent_ns = spent();
 		sweep.awake = 0;
+		sweep.least_began_ns = pass->least;
 		sweep.before = stacks_hibernations();
 		ease(pass->now);
 	}
@@ -408,7 +465,11 @@ static int64_t pause_of(const struct pass *pass)
 
 int64_t sweep_some(int64_t now)
 {
-	struct pass pass = { .now = now, .hurry = 1 };
+	struct pass pass = {
+		.now = now,
+		.hurry = 1,
+		.least = atomic_load_explicit(&sweep.least_ns, memory_order_relaxed),
+	};
 
 	if (rt.options.hibernate_after_ns == GREEN_FOREVER || !hibernate_is_ready())
 		return INT64_MAX;

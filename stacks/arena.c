@@ -72,11 +72,13 @@ static int map_side(struct arena *a, bool valgrind)
 	size_t settled_bytes = ((size_t)a->slots + 511) / 512 * 64;
 	size_t pins_bytes = ((size_t)a->slots * sizeof(*a->pins) + 63) & ~(size_t)63;
 	size_t sleep_bytes = ((size_t)a->slots * sizeof(*a->sleep) + 63) & ~(size_t)63;
-	size_t chunks_bytes = (((size_t)a->slots << a->shift) / ARENA_ALIGN + 64) & ~(size_t)63;
+	size_t chunks = ((size_t)a->slots << a->shift) / ARENA_ALIGN + 1;
+	size_t notes_bytes = (chunks * sizeof(*a->chunk_notes) + 63) & ~(size_t)63;
+	size_t chunks_bytes = (chunks + 63) & ~(size_t)63;
 	size_t names_bytes = valgrind ? (size_t)a->slots * sizeof(*a->checker_names) : 0;
 
-	a->side_size =
-		map_bytes + settled_bytes + pins_bytes + sleep_bytes + chunks_bytes + names_bytes;
+	a->side_size = map_bytes + settled_bytes + pins_bytes + sleep_bytes + notes_bytes +
+	               chunks_bytes + names_bytes;
 	a->side_mapping = sys_map(a->side_size, SYS_MAP_NORESERVE, &error);
 	if (!a->side_mapping)
 		return -ENOMEM;
@@ -90,6 +92,8 @@ static int map_side(struct arena *a, bool valgrind)
 	a->settled = (void *)(p + map_bytes);
 	a->pins = (void *)(p + map_bytes + settled_bytes);
 	p += map_bytes + settled_bytes + pins_bytes;
+	a->chunk_notes = (void *)p;
+	p += notes_bytes;
 	a->chunk_sleeps = (void *)p;
 	a->checker_names = valgrind ? (void *)(p + chunks_bytes) : NULL;
 	return 0;

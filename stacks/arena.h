@@ -43,6 +43,7 @@ struct arena {
 	_Atomic uint32_t *pins;
 	struct slot_sleep *sleep;
 	_Atomic uint8_t *chunk_sleeps; /* all of its slots hibernate, its page table is gone */
+	uint32_t *chunk_notes;         /* the sweeper's, of each chunk */
 	unsigned *checker_names;       /* NULL unless under valgrind */
 
 	cache_aligned struct slotmap map;

@@ -92,6 +92,11 @@ bool stack_chunk_sleeps(unsigned class, uint32_t chunk)
 	return atomic_load_explicit(&arenas[class].chunk_sleeps[chunk], memory_order_relaxed);
 }
 
+uint32_t *stack_chunk_note(unsigned class, uint32_t chunk)
+{
+	return &arenas[class].chunk_notes[chunk];
+}
+
 void stack_set_owner(stack_id stack, uint32_t owner)
 {
 	if (atomic_load_explicit(&hibernation.ready, memory_order_relaxed))

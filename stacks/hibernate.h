@@ -16,8 +16,8 @@
  *   hibernate  protect against writing, copy, drop.  A write before the
  *              protection is in the copy; one after it faults and waits for
  *              HIBERNATED, then restores: none is lost.
- *   restore    the zeroes of the slot first, its top page with the live bytes
- *              last, by one UFFDIO_COPY.
+ *   restore    the zeroes of the slot first, unless they may come later (later.h),
+ *              its top page with the live bytes last, by one UFFDIO_COPY.
  *
  * What is live lies between the saved stack pointer and the top, at most
  * PACK_BYTES_MAX: with the colour that is never more than the top page.
@@ -66,6 +66,7 @@ unsigned stack_chunk_slots(unsigned class);
 uint32_t stack_chunks(unsigned class); /* that have ever been in use */
 stack_id stack_in_chunk(unsigned class, uint32_t chunk, unsigned i);
 bool stack_chunk_sleeps(unsigned class, uint32_t chunk);
+uint32_t *stack_chunk_note(unsigned class, uint32_t chunk); /* the sweeper's own; 0 at first */
 
 /* Who runs on the stack, for the sweeper: any number but 0. */
 void stack_set_owner(stack_id stack, uint32_t owner);
@@ -102,8 +103,9 @@ int stack_rouse(stack_id stack);
  * watched: touches are seen there; else all comes back now. */
 void hibernate_forked(bool watched);
 
-/* A page of the stack is missing or protected: makes it accessible.  0, -ENOMEM */
-int hibernate_touched(stack_id stack, void *page);
+/* A page of the stack is missing or protected: makes it accessible.  0, -ENOMEM; 1, for
+ * the handler, which waits for nobody: others are at it, and the touch shall be repeated. */
+int hibernate_touched(stack_id stack, void *page, bool handler);
 
 size_t stacks_hibernated(void);     /* now */
 uint64_t stacks_hibernations(void); /* ever, in this process */
