@@ -23,6 +23,7 @@
 
 #define GENERATIONS (1u << (30 - TID_INDEX_BITS))
 #define FRAME_ALIGN 64u
+#define TURN_INDEXES 256u
 
 struct thread *threads, *thread_first;
 _Atomic uint32_t threads_alive, threads_peak;
@@ -40,6 +41,13 @@ static void leave_rseq(void)
 		sys4(SYS_rseq, (char *)base_fs() + __rseq_offset, size, unregister, signature);
 }
 
+static unsigned turn; /* of indexes in tids: see thread.h */
+
+static void turn_tids(void)
+{
+	turn = (unsigned)sys0(SYS_getpid) * TURN_INDEXES;
+}
+
 int threads_init(void)
 {
 	size_t size = THREADS_MAX * sizeof(struct thread);
@@ -47,6 +55,7 @@ int threads_init(void)
 
 	if (threads)
 		return 0;
+	turn_tids();
 	leave_rseq();
 	threads_cpus_bytes = sys3(SYS_sched_getaffinity, 0, sizeof(threads_cpus), threads_cpus);
 	threads = sys_map(size, SYS_MAP_NORESERVE, &error);
@@ -58,7 +67,7 @@ int threads_init(void)
 
 struct thread *thread_find(int tid)
 {
-	struct thread *t = &threads[(unsigned)tid % THREADS_MAX];
+	struct thread *t = &threads[((unsigned)tid - turn) % THREADS_MAX];
 
 	if (!tid_is_green(tid))
 		t = thread_first;
@@ -110,7 +119,7 @@ static int tid_next(struct gt *gt)
 	if (generation >= GENERATIONS)
 		generation = 1;
 	t->generation = (uint8_t)generation;
-	return (int)(generation << TID_INDEX_BITS | gt_index(gt));
+	return (int)(generation << TID_INDEX_BITS | (gt_index(gt) + turn) % THREADS_MAX);
 }
 
 static void inherit(struct thread *t, const struct thread *parent)

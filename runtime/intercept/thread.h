@@ -16,9 +16,13 @@
 
 #include <signal.h>
 
-/* Thread ids: generation (6 bits, never 0) << 24 | index of the descriptor.  All lie
- * above the largest that a kernel hands out (2^22), and below FUTEX_TID_MASK.  The
- * first thread's is the real one, the process's. */
+/* Thread ids: generation (6 bits, never 0) << 24 | index of the descriptor, turned by a
+ * number of the process's.  All lie above the largest that a kernel hands out (2^22), and
+ * below FUTEX_TID_MASK.  The first thread's is the real one, the process's.
+ *
+ * Turned, for an id is the owner of a mutex in memory that processes share: those that are
+ * recursive, check errors or are robust take who has the same id for the same thread.  The
+ * first 256 threads of any 65,536 processes in a row have ids that differ. */
 #define TID_INDEX_BITS 24
 #define TID_FIRST (1 << TID_INDEX_BITS)
 
