@@ -11,6 +11,7 @@
 #include "intercept/credentials.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/heir.h"
 #include "intercept/interceptors.h"
 #include "intercept/link.h"
 #include "intercept/preempt.h"
@@ -174,6 +175,7 @@ int green_intercept_start(void)
 	if (signals_serve() < 0)
 		fatal("the thread that takes the signals cannot start",
 		      "raise the limit on processes (ulimit -u) or memory (ulimit -v)");
+	heir_start();
 	intercept_on = true;
 	tally_start();
 	if (thread_adopt_main() < 0)

@@ -4,6 +4,7 @@
  */
 #include "intercept/process.h"
 #include "arch/base.h"
+#include "intercept/heir.h"
 #include "intercept/kick.h"
 #include "intercept/signal.h"
 
@@ -37,8 +38,10 @@ long process_fork(struct call *c)
 	struct thread *t = thread_self();
 	long r = call_real(c);
 
-	if (r == 0)
+	if (r == 0) {
+		heir_forked(c);
 		become_native(t);
+	}
 	return r;
 }
 
