@@ -14,7 +14,7 @@ limit=60
 at_once=4
 needs_greenrun
 
-compile hostile tests/hostile/*.c -D_GNU_SOURCE
+compile hostile tests/hostile/*.c -D_GNU_SOURCE -Wall -Werror
 "$temp/hostile" --list | sort >"$temp/list"
 
 # outcome FILE COMMAND...: what it prints and how it ends.

@@ -11,19 +11,27 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct hostile {
 	const char *name;
 	void (*run)(void);
+	bool part; /* of another case, which starts it: not in the list */
 };
 
-/* Defines a case and puts it into the list that main() looks in. */
-#define CASE(name)                                                                          \
-	static void run_##name(void);                                                       \
-	__attribute__((used, section("cases"))) static const struct hostile case_##name = { \
-		#name, run_##name                                                           \
-	};                                                                                  \
+/* Defines a case and puts it into the list that main() looks in: one behind the other. */
+#define CASE_OR_PART(name, part)                                                                   \
+	static void run_##name(void);                                                              \
+	__attribute__((used, section("cases"),                                                     \
+	               aligned(8))) static const struct hostile case_##name = { #name, run_##name, \
+		                                                                part };            \
 	static void run_##name(void)
+#define CASE(name) CASE_OR_PART(name, false)
+#define PART(name) CASE_OR_PART(name, true)
+
+/* Another process that runs it, with threads of the same kind; argument: for part_argument(). */
+pid_t part_started(const char *name, const char *argument);
+const char *part_argument(void);
 
 /* A line of what came of it. */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);

@@ -6,6 +6,7 @@
 #include "hostile.h"
 
 #include <errno.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,6 +171,31 @@ void say_end_of(const char *what, pid_t pid)
 		say("%s: status %d", what, WEXITSTATUS(status));
 }
 
+/* ---- another process -------------------------------------------------------------- */
+
+#define ARGUMENT "HOSTILE_ARGUMENT"
+
+static const char *kind;
+
+pid_t part_started(const char *name, const char *argument)
+{
+	char *words[] = { "hostile", (char *)kind, (char *)name, NULL };
+	pid_t pid;
+
+	setenv(ARGUMENT, argument, 1);
+	int r = posix_spawn(&pid, "/proc/self/exe", NULL, NULL, words, environ);
+	if (r)
+		say("posix_spawn: %s", strerrorname_np(r));
+	return r ? -1 : pid;
+}
+
+const char *part_argument(void)
+{
+	const char *argument = getenv(ARGUMENT);
+
+	return argument ? argument : "";
+}
+
 /* ---- one case --------------------------------------------------------------------------- */
 
 static void *own_tid(void *unused)
@@ -184,11 +210,13 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
 		for (const struct hostile *h = __start_cases; h < __stop_cases; h++)
-			puts(h->name);
+			if (!h->part)
+				puts(h->name);
 		return 0;
 	}
 	if (argc != 3)
 		return fprintf(stderr, "hostile --list | hostile native|green CASE\n"), 2;
+	kind = argv[1];
 	if (((intptr_t)in_thread(own_tid, NULL) > KERNEL_TID_MAX) != green)
 		return fprintf(stderr, "hostile: the threads are not %s\n", argv[1]), 2;
 	for (const struct hostile *h = __start_cases; h < __stop_cases; h++)

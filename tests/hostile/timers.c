@@ -5,6 +5,7 @@
 #include "hostile.h"
 
 #include <setjmp.h>
+#include <string.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
