@@ -317,6 +317,25 @@ test_json() {
 	"$temp/jsoncheck" type=end records lost <"$temp/lines"
 }
 
+# A regression: libdwfl asks where the sections of an object file lie, whoever has it mapped,
+# and did so without looking whether anybody answers.
+test_object_file_mapped() {
+	echo 'int object(void) { return 1; }' | "${CC:-cc}" -g -c -x c -o "$temp/object.o" - || return 1
+	MAPPED=$temp/object.o start "$temp/traced" serve || return 1
+	trace 2 --assert-no-yield no_such_function -p "$pid" || return 1
+	has 'all files were looked at' 'has no function "no_such_function"' "$temp/err" || return 1
+	stop_serving
+}
+
+# A regression: what a file's debug information would be called was opened, and waited at.
+test_pipe_for_debug_information() {
+	cp "$temp/stripped" "$temp/piped"
+	mkfifo "$temp/piped.debug" || return 1
+	timeout -s KILL 20 "$greentrace" -c -k -- "$temp/piped" count >"$temp/out" 2>"$temp/err" </dev/null
+	equal 'exit status' 0 $? || { cat "$temp/err" "$temp/out"; return 1; }
+	has 'a place by its address' ' piped\+0x[0-9a-f]+$' "$temp/out"
+}
+
 # ---- all of them -----------------------------------------------------------------------
 
 make_traced traced "${archive[@]}"
@@ -334,6 +353,7 @@ check flight test_flight
 needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog no_yield lockfile \
 	hostile_names terminal intervals twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
+	object_file_mapped pipe_for_debug_information \
 	pid_namespace exit_status json; do
 	check $name test_$name
 done

@@ -5,6 +5,7 @@
 #include "escape.h"
 #include "green.h"
 #include "greenps.h"
+#include "memory.h"
 #include "print.h"
 
 #include <errno.h>
@@ -212,6 +213,7 @@ int main(int argc, char **argv)
 
 	if (status != EXIT_OK || options.done)
 		return status == EXIT_OK ? printed() : status;
+	memory_limit();
 	status = open_target(&target, &options);
 	if (status == EXIT_OK)
 		status = look(&target, &options);

@@ -9,6 +9,7 @@
 #include "asleep.h"
 #include "core.h"
 #include "greenps.h"
+#include "room.h"
 
 #include <elfutils/libdwfl.h>
 #include <errno.h>
@@ -17,9 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#define CACHE 4096 /* addresses remembered */
-#define COPY_MAX ((size_t)1 << 20)
+#define CACHE ROOM(4096) /* addresses remembered */
+#define COPY_MAX ((size_t)ROOM(1 << 20))
 #define LOOKS 4
 #define SP_NUMBER 7 /* of x86-64, by DWARF */
 
@@ -57,11 +60,11 @@ static int open_mapped(const struct target *t, const struct mapping *m)
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)t->pid,
 	         m->start, m->end);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd >= 0)
 		return fd;
 	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)t->pid, m->path);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
 static int find_elf(Dwfl_Module *module, void **arg, const char *name, Dwarf_Addr base, char **file,
@@ -79,6 +82,79 @@ static int find_elf(Dwfl_Module *module, void **arg, const char *name, Dwarf_Add
 		return fd;
 	}
 	return dwfl_linux_proc_find_elf(module, arg, name, base, file, elf);
+}
+
+static bool is_no_file(const char *directory, int size, const char *below, const char *name)
+{
+	struct stat st;
+	char *path;
+
+	if (asprintf(&path, "%.*s%s%s", size, directory, below, name) < 0)
+		return true;
+	bool it_is = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+	free(path);
+	return it_is;
+}
+
+/* Beside a file its debug information may lie, by a name that stands in the file or follows
+ * from its own.  Both are its owner's doing: libdwfl would wait at a pipe. */
+static bool is_trap(const char *file, const char *debuglink)
+{
+	const char *slash = file ? strrchr(file, '/') : NULL;
+	char *name;
+
+	if (!slash)
+		return false;
+	if (asprintf(&name, "%s%s", debuglink ? debuglink : slash + 1, debuglink ? "" : ".debug") <
+	    0)
+		return true;
+	int size = (int)(slash + 1 - file);
+	bool it_is = is_no_file(file, size, "", name) || is_no_file(file, size, ".debug/", name);
+	free(name);
+	return it_is;
+}
+
+static bool is_elf(int fd)
+{
+	char magic[SELFMAG];
+
+	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	       memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
+static int find_debuginfo(Dwfl_Module *module, void **arg, const char *name, Dwarf_Addr base,
+                          const char *file, const char *debuglink, GElf_Word crc, char **found)
+{
+	if (debuglink && (!*debuglink || strchr(debuglink, '/')))
+		debuglink = NULL;
+	if (is_trap(file, debuglink))
+		return -1;
+	int fd = dwfl_standard_find_debuginfo(module, arg, name, base, file, debuglink,
+	                                      debuglink ? crc : 0, found);
+	if (fd < 0 || is_elf(fd))
+		return fd;
+	/* libdwfl would forget its name. */
+	close(fd);
+	free(*found);
+	*found = NULL;
+	return -1;
+}
+
+/* An object file that the process has mapped, for whatever reason: its sections are nowhere.
+ * libdwfl calls this without looking whether it is there. */
+static int no_section_address(Dwfl_Module *module, void **arg, const char *name, Dwarf_Addr base,
+                              const char *section, GElf_Word number, const GElf_Shdr *header,
+                              Dwarf_Addr *address)
+{
+	(void)module;
+	(void)arg;
+	(void)name;
+	(void)base;
+	(void)section;
+	(void)number;
+	(void)header;
+	(void)address;
+	return -1;
 }
 
 /* What find_elf() gets for its arg. */
@@ -183,12 +259,14 @@ struct symbols *symbols_open(struct snapshot *s)
 	static char *debuginfo_path;
 	static const Dwfl_Callbacks of_process = {
 		.find_elf = find_elf,
-		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.find_debuginfo = find_debuginfo,
+		.section_address = no_section_address,
 		.debuginfo_path = &debuginfo_path,
 	};
 	static const Dwfl_Callbacks of_core = {
 		.find_elf = dwfl_build_id_find_elf,
-		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.find_debuginfo = find_debuginfo,
+		.section_address = no_section_address,
 		.debuginfo_path = &debuginfo_path,
 	};
 	struct symbols *y = calloc(1, sizeof(*y));
@@ -285,9 +363,8 @@ static void find_symbol(Dwfl *dwfl, uint64_t address, bool is_return, struct sym
 const struct symbol *symbol_at(struct symbols *y, uint64_t address, bool is_return)
 {
 	uint64_t hash = (address + is_return) * 0x9e3779b97f4a7c15u;
-	struct known *known = &y->cache[hash >> 52];
+	struct known *known = &y->cache[(hash >> 32) % CACHE];
 
-	_Static_assert(CACHE == 1 << (64 - 52), "the hash is as wide as the cache");
 	if (!known->used || known->address != address || known->is_return != is_return) {
 		known->address = address;
 		known->is_return = is_return;

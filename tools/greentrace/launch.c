@@ -8,6 +8,7 @@
 #include "escape.h"
 #include "find.h"
 #include "greenps.h"
+#include "memory.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -87,6 +88,7 @@ static bool run_to(pid_t pid, uint64_t address)
 static void become(char **argv, int report)
 {
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	memory_unlimit();
 	execvp(argv[0], argv);
 	int error = errno;
 	if (write(report, &error, sizeof(error)) != sizeof(error))

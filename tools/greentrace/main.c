@@ -6,6 +6,7 @@
 #include "find.h"
 #include "flight_view.h"
 #include "greenps.h"
+#include "memory.h"
 #include "options.h"
 #include "present.h"
 #include "probes.h"
@@ -47,6 +48,7 @@ static void keep_standard(void)
 
 static int act(const struct options *o)
 {
+	memory_limit();
 	switch (o->command) {
 	case CHECK:
 		return check();
