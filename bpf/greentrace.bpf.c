@@ -46,35 +46,66 @@ static __always_inline void know_worker(__u64 address)
 		count(COUNT_EVENTS, 1);
 }
 
-/* By flush as well as at the start: they may have started before, and their tids may be
- * those of another namespace. */
-SEC("usdt")
-int on_flush(struct pt_regs *ctx)
+static __always_inline void name_batch(struct pt_regs *ctx, struct event_records *e, __u32 n)
 {
-	__u32 zero = 0, size;
-	__u64 from = argument(ctx, 0), n = argument(ctx, 1);
-	struct event_records *e = bpf_map_lookup_elem(&batch, &zero);
-
-	if (!e)
-		return 0;
-	know_worker(argument(ctx, 3));
-	if (n > TRACE_BATCH)
-		n = TRACE_BATCH;
-	size = (__u32)n * sizeof(struct trace_record);
-	if (size > sizeof(e->records))
-		return 0;
 	e->kind = EVENT_RECORDS;
-	e->count = (__u32)n;
+	e->count = n;
 	e->time_ns = bpf_ktime_get_ns();
 	e->ticks = argument(ctx, 2);
 	e->tid = (__u32)bpf_get_current_pid_tgid();
 	e->reserved = 0;
+}
+
+/* The buffer gives room of a fixed size only. */
+static __always_inline void send_whole_batch(struct pt_regs *ctx, __u64 from)
+{
+	struct event_records *e = bpf_ringbuf_reserve(&records, sizeof(*e), 0);
+
+	if (!e) {
+		count(COUNT_LOST, TRACE_BATCH);
+		return;
+	}
+	name_batch(ctx, e, TRACE_BATCH);
+	if (bpf_probe_read_user(e->records, sizeof(e->records), (void *)from)) {
+		count(COUNT_UNREAD, TRACE_BATCH);
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+	} else {
+		bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	}
+}
+
+/* Any other is copied twice, and takes no more room than it needs. */
+static __always_inline void send_batch(struct pt_regs *ctx, __u64 from, __u64 n)
+{
+	__u32 zero = 0, size;
+	struct event_records *e = bpf_map_lookup_elem(&batch, &zero);
+
+	if (!e)
+		return;
+	size = (__u32)n * sizeof(struct trace_record);
+	if (size > sizeof(e->records))
+		return;
+	name_batch(ctx, e, (__u32)n);
 	if (bpf_probe_read_user(e->records, size, (void *)from))
 		count(COUNT_UNREAD, n);
 	else if (bpf_ringbuf_output(&records, e,
 	                            __builtin_offsetof(struct event_records, records) + size,
 	                            BPF_RB_NO_WAKEUP))
 		count(COUNT_LOST, n);
+}
+
+/* By flush as well as at the start: they may have started before, and their tids may be
+ * those of another namespace. */
+SEC("usdt")
+int on_flush(struct pt_regs *ctx)
+{
+	__u64 from = argument(ctx, 0), n = argument(ctx, 1);
+
+	know_worker(argument(ctx, 3));
+	if (n >= TRACE_BATCH)
+		send_whole_batch(ctx, from);
+	else
+		send_batch(ctx, from, n);
 	return 0;
 }
 
