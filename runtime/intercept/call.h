@@ -59,6 +59,7 @@
  * it anew with what the handler left in arg, or makes it -EINTR if one of the program's
  * handlers has run: RESTARTSYS only if that has no SA_RESTART. */
 #define CALL_RESTARTSYS (-512)
+#define CALL_RESTARTNOINTR (-513)
 #define CALL_RESTARTNOHAND (-514)
 #define CALL_RESTART_BLOCK (-516)
 /* Between fast_entry.c and the entry: the real call, made where it needs no stack.  A

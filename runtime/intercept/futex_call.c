@@ -2,13 +2,14 @@
  *
  * futex(2) and futex_waitv(2): which operation with which arguments.
  *
- * Not here: priority inheritance, which the kernel does by the tids of OS threads.  The
- * program is told that this kernel has none (pthread_mutexattr_setprotocol(3) says so
- * then).
+ * Not here: in link mode, priority inheritance, which the kernel does by the tids of OS
+ * threads, and in either the requeueing that goes with it, which libc has not used since 2.25.
+ * The program is told that this kernel has none.
  */
 #include "intercept/blocking.h"
 #include "intercept/call.h"
 #include "intercept/futex.h"
+#include "intercept/futex_pi.h"
 #include "intercept/link.h"
 #include "intercept/shared.h"
 #include "intercept/thread.h"
@@ -168,6 +169,45 @@ static long do_wake_op(const struct call *c, bool shared)
 	return woken;
 }
 
+#ifndef FUTEX_LOCK_PI2 /* Linux 5.14 */
+#define FUTEX_LOCK_PI2 13
+#endif
+
+static void *private_word(const struct call *c)
+{
+	if (unlikely(is_woken_outside(c)))
+		futex_refuse_shared_pi();
+	return (void *)c->arg[0];
+}
+
+/* FUTEX_LOCK_PI knows one clock alone. */
+static long do_lock_pi(const struct call *c, bool try, bool wall)
+{
+	int64_t deadline_ns = GREEN_FOREVER;
+
+	if (!try && deadline_of((const struct timespec *)c->arg[3], false, wall, &deadline_ns) < 0)
+		return -EINVAL;
+	return futex_lock_pi(private_word(c), try, deadline_ns, (void *)c->pc);
+}
+
+static long with_priority(const struct call *c, int op, bool wall)
+{
+	if (link_on)
+		return -ENOSYS;
+	switch (op) {
+	case FUTEX_LOCK_PI:
+		return do_lock_pi(c, false, true);
+	case FUTEX_LOCK_PI2:
+		return do_lock_pi(c, false, wall);
+	case FUTEX_TRYLOCK_PI:
+		return do_lock_pi(c, true, false);
+	case FUTEX_UNLOCK_PI:
+		return futex_unlock_pi(private_word(c));
+	default:
+		return -ENOSYS;
+	}
+}
+
 long call_futex(struct call *c)
 {
 	int op = (int)c->arg[1] & FUTEX_CMD_MASK;
@@ -175,7 +215,7 @@ long call_futex(struct call *c)
 
 	if (c->arg[0] & 3)
 		return -EINVAL;
-	if (wall && op != FUTEX_WAIT && op != FUTEX_WAIT_BITSET)
+	if (wall && op != FUTEX_WAIT && op != FUTEX_WAIT_BITSET && op != FUTEX_LOCK_PI2)
 		return -ENOSYS;
 	switch (op) {
 	case FUTEX_WAIT:
@@ -193,7 +233,7 @@ long call_futex(struct call *c)
 	case FUTEX_WAKE_OP:
 		return do_wake_op(c, shared);
 	default:
-		return -ENOSYS;
+		return with_priority(c, op, wall);
 	}
 }
 

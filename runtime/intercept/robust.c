@@ -6,20 +6,12 @@
 
 #include <linux/futex.h>
 
-#define ROBUST_MAX 2048 /* as the kernel: a list that is longer has a circle */
-#define PRIORITY_BIT 1ul
+#define ROBUST_MAX 2048  /* as the kernel: a list that is longer has a circle */
+#define PRIORITY_BIT 1ul /* in a link: of a mutex that inherits priority */
 
-struct robust {
-	struct robust_list *entry;
-	bool priority; /* of a mutex with priority inheritance: the kernel's own */
-};
-
-static struct robust robust_of(const void *link)
+static struct robust_list *entry_of(const void *link)
 {
-	uintptr_t value = (uintptr_t)link;
-
-	return (struct robust){ (struct robust_list *)(value & ~PRIORITY_BIT),
-		                value & PRIORITY_BIT };
+	return (struct robust_list *)((uintptr_t)link & ~PRIORITY_BIT);
 }
 
 static _Atomic uint32_t *word_of(const struct robust_list_head *head, struct robust_list *entry)
@@ -52,13 +44,14 @@ void robust_deaths(const struct thread *t, robust_wake *wake)
 
 	if (!head)
 		return;
-	struct robust pending = robust_of(head->list_op_pending), at = robust_of(head->list.next);
-	for (int i = 0; i < ROBUST_MAX && at.entry && at.entry != &head->list; i++) {
-		struct robust next = robust_of(at.entry->next);
-		if (at.entry != pending.entry && !at.priority)
-			robust_death(word_of(head, at.entry), tid, false, wake);
+	struct robust_list *pending = entry_of(head->list_op_pending);
+	struct robust_list *at = entry_of(head->list.next);
+	for (int i = 0; i < ROBUST_MAX && at && at != &head->list; i++) {
+		struct robust_list *next = entry_of(at->next);
+		if (at != pending)
+			robust_death(word_of(head, at), tid, false, wake);
 		at = next;
 	}
-	if (pending.entry && !pending.priority)
-		robust_death(word_of(head, pending.entry), tid, true, wake);
+	if (pending)
+		robust_death(word_of(head, pending), tid, true, wake);
 }

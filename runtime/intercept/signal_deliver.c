@@ -292,8 +292,8 @@ static long context_back(struct call *c, const ucontext_t *context)
 
 static bool is_restart(long result)
 {
-	return result == CALL_RESTARTSYS || result == CALL_RESTARTNOHAND ||
-	       result == CALL_RESTART_BLOCK;
+	return result == CALL_RESTARTSYS || result == CALL_RESTARTNOINTR ||
+	       result == CALL_RESTARTNOHAND || result == CALL_RESTART_BLOCK;
 }
 
 long intercept_look(struct call *c)
@@ -316,7 +316,8 @@ long intercept_end(struct call *c, long result)
 		bool ran = signal_deliver(&context, &restart);
 		if (ran)
 			seen = context_back(c, &context);
-		if (!is_restart(result) || (ran && !(restart && result == CALL_RESTARTSYS))) {
+		bool again = result == CALL_RESTARTNOINTR || (restart && result == CALL_RESTARTSYS);
+		if (!is_restart(result) || (ran && !again)) {
 			result = seen;
 			break;
 		}
