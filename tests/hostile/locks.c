@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 struct shared {
@@ -212,4 +213,136 @@ CASE(recursive_mutex_of_two_processes)
 	say_end_of("the owner", pid);
 	say("then: %s", strerrorname_np((int)(intptr_t)in_thread(tries_recursive, s)));
 	unlink(path);
+}
+
+/* ---- priority inheritance ----------------------------------------------------------------- */
+
+static struct {
+	pthread_mutex_t mutex;
+	int count, came, locked;
+} pi;
+
+static void counts(int sig)
+{
+	(void)sig;
+	add_one(&pi.came);
+}
+
+static void init_pi(int type, int robust)
+{
+	pthread_mutexattr_t a;
+
+	pthread_mutexattr_init(&a);
+	say("setprotocol: %s",
+	    strerrorname_np(pthread_mutexattr_setprotocol(&a, PTHREAD_PRIO_INHERIT)));
+	pthread_mutexattr_settype(&a, type);
+	pthread_mutexattr_setrobust(&a, robust);
+	say("init: %s", strerrorname_np(pthread_mutex_init(&pi.mutex, &a)));
+}
+
+static void *counts_locked(void *unused)
+{
+	for (int i = 0; i < 300; i++) {
+		pthread_mutex_lock(&pi.mutex);
+		int now = pi.count;
+		if (i % 30 == 0)
+			sleep_ms(1);
+		pi.count = now + 1;
+		pthread_mutex_unlock(&pi.mutex);
+	}
+	return unused;
+}
+
+static void *finds_it_locked(void *unused)
+{
+	struct timespec soon;
+
+	say("trylock: %s", strerrorname_np(pthread_mutex_trylock(&pi.mutex)));
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_nsec += 5000000;
+	soon.tv_sec += soon.tv_nsec / 1000000000;
+	soon.tv_nsec %= 1000000000;
+	say("timedlock: %s", strerrorname_np(pthread_mutex_timedlock(&pi.mutex, &soon)));
+	say("unlock: %s", strerrorname_np(pthread_mutex_unlock(&pi.mutex)));
+	return unused;
+}
+
+CASE(priority_inheritance)
+{
+	pthread_t t[6];
+
+	init_pi(PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED);
+	for (int i = 0; i < 6; i++)
+		t[i] = started(counts_locked, NULL);
+	for (int i = 0; i < 6; i++)
+		joined(t[i]);
+	say("counted %d", pi.count);
+	pthread_mutex_lock(&pi.mutex);
+	in_thread(finds_it_locked, NULL);
+	say("again: %s", strerrorname_np(pthread_mutex_lock(&pi.mutex)));
+	say("unlock: %s", strerrorname_np(pthread_mutex_unlock(&pi.mutex)));
+	say("destroy: %s", strerrorname_np(pthread_mutex_destroy(&pi.mutex)));
+}
+
+static void *waits_for_pi(void *unused)
+{
+	set(&pi.locked, 1);
+	say("lock: %s", strerrorname_np(pthread_mutex_lock(&pi.mutex)));
+	say("unlock: %s", strerrorname_np(pthread_mutex_unlock(&pi.mutex)));
+	return unused;
+}
+
+/* Handlers run while it waits, with and without SA_RESTART, and it waits on. */
+CASE(priority_inheritance_and_signals)
+{
+	init_pi(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
+	handle(SIGUSR1, counts, 0);
+	handle(SIGUSR2, counts, SA_RESTART);
+	pthread_mutex_lock(&pi.mutex);
+	pthread_t t = started(waits_for_pi, NULL);
+	becomes(&pi.locked, 1);
+	for (int i = 1; i <= 6; i++) {
+		sleep_ms(2);
+		pthread_kill(t, i % 2 ? SIGUSR1 : SIGUSR2);
+		if (!becomes(&pi.came, i))
+			say("no handler");
+	}
+	say("handlers %d", pi.came);
+	pthread_mutex_unlock(&pi.mutex);
+	joined(t);
+}
+
+static void *locks_pi_and_ends(void *unused)
+{
+	pthread_mutex_lock(&pi.mutex);
+	set(&pi.locked, 1);
+	sleep_ms(5);
+	return unused;
+}
+
+static void *locks_pi_robust(void *unused)
+{
+	int r = pthread_mutex_lock(&pi.mutex);
+
+	say("lock: %s", strerrorname_np(r));
+	if (r == EOWNERDEAD && pthread_mutex_consistent(&pi.mutex))
+		say("not consistent");
+	if (r == 0 || r == EOWNERDEAD)
+		pthread_mutex_unlock(&pi.mutex);
+	return unused;
+}
+
+CASE(priority_inheritance_and_robust)
+{
+	pthread_t t[3];
+
+	init_pi(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST);
+	pthread_t owner = started(locks_pi_and_ends, NULL);
+	becomes(&pi.locked, 1);
+	for (int i = 0; i < 3; i++)
+		t[i] = started(locks_pi_robust, NULL);
+	joined(owner);
+	for (int i = 0; i < 3; i++)
+		joined(t[i]);
+	in_thread(locks_pi_robust, NULL);
 }
