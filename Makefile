@@ -259,7 +259,7 @@ $(skeleton): $(skeleton_shipped) $(B)/flags
 endif
 $(call object,$(wildcard tools/greentrace/*.c)): object_flags = -iquote bpf -iquote tools/greenps \
 	-isystem $(B)/bpf
-$(call object,tools/greentrace/attach.c tools/greentrace/check.c): $(skeleton)
+$(call object,$(addprefix tools/greentrace/,attach.c check.c object.c)): $(skeleton)
 
 greenps_libs := -ldw -lelf
 greentrace_libs := -lbpf -ldw -lelf -lz

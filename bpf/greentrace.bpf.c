@@ -407,7 +407,9 @@ int on_sample(struct bpf_perf_event_data *context)
 	w->hog_ns += context->sample_period;
 	if (w->hog_ns < hog_min_ns || (context->regs.cs & 3) != 3)
 		return 0;
-	settle(w, bpf_get_current_task_btf());
+	/* Without, this program needs no type information of the kernel's. */
+	if (blocked_min_ns)
+		settle(w, bpf_get_current_task_btf());
 	w->event.kind = EVENT_HOG;
 	w->event.tid = tid;
 	w->event.syscall = -1;

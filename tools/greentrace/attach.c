@@ -4,11 +4,11 @@
  */
 #include "attach.h"
 #include "clock.h"
+#include "object.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <greentrace.skel.h>
 #include <linux/perf_event.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -104,7 +104,7 @@ static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
 	bpf->rodata->gt_wait_pc = l->gt_wait_pc.value;
 	bpf->rodata->gt_why = l->gt_why.value;
 	bpf->rodata->op_gt = l->io_op_gt.value;
-	bpf->rodata->blocked_min_ns = w->blocked_ns;
+	bpf->rodata->blocked_min_ns = s->no_kernel_views ? 0 : w->blocked_ns;
 	bpf->rodata->hog_min_ns = w->hog_ns;
 	bpf->rodata->forbidden_start = w->forbidden_start;
 	bpf->rodata->forbidden_end = w->forbidden_end;
@@ -258,7 +258,7 @@ int attach(struct session *s, const struct receiver *r, const char **what)
 	s->attachment = a;
 	a->receiver = *r;
 	*what = "BPF programs";
-	a->bpf = greentrace_bpf__open();
+	a->bpf = object_open(!s->no_kernel_views);
 	if (!a->bpf)
 		return -errno;
 	set_constants(a->bpf, s);

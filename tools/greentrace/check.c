@@ -4,11 +4,11 @@
  * refused.
  */
 #include "greenps.h"
+#include "object.h"
 #include "rights.h"
 
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <greentrace.skel.h>
 #include <inttypes.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
@@ -82,9 +82,9 @@ static const struct view {
 };
 
 /* 0 or errno. */
-static int attempt(const struct view *view)
+static int attempt(const struct view *view, bool kernel_types)
 {
-	struct greentrace_bpf *bpf = greentrace_bpf__open();
+	struct greentrace_bpf *bpf = object_open(kernel_types);
 
 	if (!bpf)
 		return errno;
@@ -148,7 +148,8 @@ int check(void)
 	       libbpf_major_version(), libbpf_minor_version(),
 	       rights.pid_namespace ? ", inside a PID namespace" : "");
 	for (size_t i = 0; i < count; i++) {
-		int error = views[i].kernel && !rights.btf ? ENOTSUP : attempt(&views[i]);
+		int error =
+			views[i].kernel && !rights.btf ? ENOTSUP : attempt(&views[i], rights.btf);
 		good += error == 0;
 		if (error)
 			rights_explain(&rights, error, why, sizeof(why));

@@ -109,6 +109,8 @@ void rights_explain(const struct rights *r, int error, char *to, size_t size)
 		snprintf(to, size,
 		         "the kernel is locked down for confidentiality "
 		         "(/sys/kernel/security/lockdown): no program may read memory by BPF");
+	else if (error == ENOTSUP && !r->btf)
+		snprintf(to, size, "this kernel has no BTF (/sys/kernel/btf/vmlinux)");
 	else if ((error == EPERM || error == EACCES) && missing[0])
 		snprintf(to, size, "it takes root, or %s", missing);
 	else if (error == EPERM || error == EACCES)
