@@ -16,9 +16,12 @@
  *   Context    A call may be made from a green thread or from any OS thread.
  *              In an OS thread a call that would switch blocks that OS thread
  *              instead.  No call may be made from a signal handler.
- *   Cancel     Every call that may switch returns -ECANCELED once its green
- *              thread has been cancelled, and -ETIMEDOUT once the innermost
- *              deadline scope has passed.  Calls that say "shielded" do not.
+ *   Cancel     A call that would wait returns -ECANCELED once its green thread
+ *              has been cancelled, and -ETIMEDOUT once the time of a deadline
+ *              scope has passed.  What can be done without waiting is done (a
+ *              free mutex is locked, bytes that are there are read): a loop
+ *              that never waits asks green_cancelled().  Calls that say
+ *              "shielded" do neither.
  *   Time       Durations and deadlines are nanoseconds of CLOCK_MONOTONIC.
  *   Fork       A child made by fork() has no runtime: its calls behave as
  *              outside a runtime, those that need one return -EOWNERDEAD, and
@@ -355,7 +358,7 @@ void green_serial_free(struct green_serial *group);
 /* ---- cancellation and deadlines ---------------------------------------- */
 
 /* Cancels a green thread: the call it waits in returns -ECANCELED, and so does
- * every later call of it that may switch, until it ends.  An operation that
+ * every later call of it that would wait, until it ends.  An operation that
  * has already completed keeps its result: the cancellation then shows in the
  * next call.  0; -ESRCH.  Never switches. */
 int green_cancel(green_t thread);
@@ -365,7 +368,9 @@ bool green_cancelled(void);
 
 /* Between begin and end, calls of this green thread ignore cancellation and
  * deadline scopes opened outside the shield (scopes opened inside it count):
- * for clean-up that must wait.  Nests. */
+ * for clean-up that must wait.  Nests; must be ended in the opposite order; the
+ * struct lies in the caller's frame.  In OS threads both do nothing; so they do
+ * when memory is short.  Neither switches. */
 struct green_shield {
 	int64_t saved_deadline_ns;
 };
@@ -388,7 +393,7 @@ void green_noswitch_begin(struct green_noswitch *section);
 void green_noswitch_end(struct green_noswitch *section);
 
 /* A scope of time.  Between begin and end every call of this green thread that
- * may switch returns -ETIMEDOUT once timeout_ns have passed since begin.
+ * would wait returns -ETIMEDOUT once timeout_ns have passed since begin.
  * Scopes nest: the earliest deadline counts.  timeout_ns <= 0 has passed at
  * once, GREEN_FOREVER never passes.  Scopes must be ended in the order opposite
  * to their beginning, by the thread that began them; the struct lies in the

@@ -6,8 +6,8 @@
  * The calls of the first part take the arguments of their POSIX namesakes and
  * return what those return, or -errno.  They differ from them in this only:
  *
- *   - They wait whether or not O_NONBLOCK is set on the descriptor; pass
- *     MSG_DONTWAIT, SOCK_NONBLOCK's meaning does not matter, to not wait.
+ *   - They wait whether or not O_NONBLOCK is set on the descriptor; who does not
+ *     want to wait passes MSG_DONTWAIT.
  *   - A write or send waits until all bytes are taken.  It returns a short
  *     count only when an error, cancellation or deadline came after part of
  *     them; that error shows in the next call.
@@ -98,7 +98,7 @@ int green_wait_fd(int fd, short events, int64_t timeout_ns);
 /* Connects a stream socket to "host:port", "[v6]:port" or "unix:/path" and
  * returns it, close-on-exec.  Names are looked up by getaddrinfo on the
  * offload pool; addresses are tried in its order.  POSIX connect() is
- * green_connect(); this is the name Eventlet's connect() has here.
+ * green_connect(); this is the name Eventlet's connect() has here.  May switch.
  * -EINVAL when the address cannot be parsed, -EHOSTUNREACH when the name does
  * not resolve, else the error of the last address tried. */
 int green_connect_host(const char *address);
@@ -150,7 +150,7 @@ int green_serve(int fd, green_serve_fn handler, void *arg,
  * which cannot wait for itself: accepting stops all the same.  May switch. */
 int green_serve_stop(struct green_serve *server, int64_t drain_ns);
 
-/* Connections handled now. */
+/* Connections handled now.  The handle is valid as for green_serve_stop(). */
 size_t green_serve_connections(const struct green_serve *server);
 
 #ifdef __cplusplus

@@ -7,8 +7,8 @@
  * zero bytes are a valid initial value; they need no destruction but must not
  * be freed while somebody waits.  Waiters are served first come, first served,
  * unless said otherwise.  A call that has to wait returns -ENOMEM when there is
- * no memory for the record of that.  All calls work between green threads of
- * all workers and OS threads, before green_init() too.
+ * no memory for the record of that.  All calls but those of pools work between
+ * green threads of all workers and OS threads, before green_init() too.
  */
 #include <green.h> /* which includes this file, behind what it needs */
 
@@ -44,7 +44,8 @@ typedef struct green_mutex {
 /* clang-format on */
 
 /* 0; -EDEADLK when the caller holds it; -ECANCELED, -ETIMEDOUT (not locked
- * then).  May switch, also when it does not have to wait: never then. */
+ * then).  May switch, but never when the mutex is free: then it is locked, by
+ * a cancelled thread too. */
 int green_mutex_lock(green_mutex_t *mutex);
 int green_mutex_trylock(green_mutex_t *mutex); /* 0 or -EBUSY; never switches */
 int green_mutex_unlock(green_mutex_t *mutex);  /* 0 or -EPERM; never switches */
@@ -97,7 +98,7 @@ typedef struct green_wg {
  * 0; -EINVAL when the count would fall below zero.  Never switches. */
 int green_wg_add(green_wg_t *wg, int n);
 int green_wg_done(green_wg_t *wg); /* green_wg_add(wg, -1) */
-int green_wg_wait(green_wg_t *wg); /* until zero; may switch */
+int green_wg_wait(green_wg_t *wg); /* until zero; 0, -ECANCELED, -ETIMEDOUT; may switch */
 
 /* ---- channel ------------------------------------------------------------ */
 
@@ -112,11 +113,11 @@ green_chan_t *green_chan_new(size_t elem_size, size_t capacity);
 void green_chan_free(green_chan_t *chan);
 
 /* Copies the element at value into the channel; waits for room or a receiver.
- * 0; -EPIPE when closed; -ECANCELED, -ETIMEDOUT (not sent then). */
+ * 0; -EPIPE when closed; -ECANCELED, -ETIMEDOUT (not sent then).  May switch. */
 int green_chan_send(green_chan_t *chan, const void *value);
 
 /* Copies the oldest element to value.  0; -EPIPE when closed and empty;
- * -ECANCELED, -ETIMEDOUT (nothing taken then). */
+ * -ECANCELED, -ETIMEDOUT (nothing taken then).  May switch. */
 int green_chan_recv(green_chan_t *chan, void *value);
 
 int green_chan_trysend(green_chan_t *chan, const void *value); /* 0, -EAGAIN, -EPIPE */
@@ -137,25 +138,28 @@ struct green_select {
 
 /* Waits until one of the n cases can go on, does it, and returns its index; a
  * random one when several can.  With dont_wait: -EAGAIN when none can.
- * -ECANCELED, -ETIMEDOUT; -EINVAL for n < 0 or > 65,535; -ENOMEM. */
+ * -ECANCELED, -ETIMEDOUT; -EINVAL for n < 0 or > 65,535; -ENOMEM.  May switch. */
 int green_select(struct green_select *cases, int n, bool dont_wait);
 
 /* ---- pool: bounded concurrency ------------------------------------------ */
 
-/* Eventlet's GreenPool.  Owned by its creator; calls from green threads. */
+/* Eventlet's GreenPool.  Owned by its creator; calls that wait are for green threads. */
 typedef struct green_pool green_pool_t;
 
 green_pool_t *green_pool_new(size_t size); /* NULL with errno set; size >= 1 */
 
-/* Waits for the members, then frees the pool.  NULL is ignored.  Shielded. */
+/* Waits for the members, then frees the pool; called by a member, it does not wait, and the
+ * pool is freed when the last one has ended.  NULL is ignored.  Shielded.  May switch. */
 void green_pool_delete(green_pool_t *pool);
 
 /* Runs fn(arg) in a green thread of the pool; waits while the pool is full.
  * When the caller is a member of this full pool, it runs fn(arg) itself
- * (waiting would deadlock).  0, -ECANCELED, -ETIMEDOUT, and as green_go(). */
+ * (waiting would deadlock).  0, -ECANCELED, -ETIMEDOUT, and as green_go(); -EINVAL for no
+ * fn.  May switch. */
 int green_pool_spawn(green_pool_t *pool, green_fn fn, void *arg);
 
-int green_pool_waitall(green_pool_t *pool); /* until no member runs; -EDEADLK from a member */
+/* Until no member runs.  0, -ECANCELED, -ETIMEDOUT; -EDEADLK from a member.  May switch. */
+int green_pool_waitall(green_pool_t *pool);
 int green_pool_resize(green_pool_t *pool, size_t size); /* 0, -EINVAL; members are not stopped */
 size_t green_pool_size(const green_pool_t *pool);
 size_t green_pool_running(const green_pool_t *pool);
@@ -167,17 +171,19 @@ size_t green_pool_waiting(const green_pool_t *pool); /* callers that wait for a 
  * next(arg, &item) returns 1 with an item, 0 at the end, or -errno; it is
  * called in the green threads that call green_imap_next(), one at a time, and
  * only as far ahead as that bound allows.  next may switch.  Its error ends the
- * sequence: every later green_imap_next() returns it. */
+ * sequence: every later green_imap_next() returns it.  The imap is the caller's, to be
+ * deleted before the pool; NULL with errno set.  Never switches. */
 typedef struct green_imap green_imap_t;
 typedef int (*green_imap_source)(void *arg, void **item);
 
 green_imap_t *green_pool_imap(green_pool_t *pool, green_fn fn, green_imap_source next, void *arg);
 
 /* The next result, in order: 1 with *result, 0 at the end, -errno of the
- * source, -ECANCELED, -ETIMEDOUT (the result stays for the next call). */
+ * source, -ECANCELED, -ETIMEDOUT (the result stays for the next call).  May switch. */
 int green_imap_next(green_imap_t *imap, void **result);
 
-/* Stops taking items, waits for those running, frees. NULL is ignored. */
+/* Stops taking items, waits for those running, frees.  NULL is ignored.  Shielded.  May
+ * switch. */
 void green_imap_delete(green_imap_t *imap);
 
 #ifdef __cplusplus
