@@ -130,7 +130,7 @@ FULL(waitid, CALL_PROCESSES, "waits at a pidfd, or on an OS thread")
 /* The end: tally.c */
 FULL(exit_group, CALL_PROCESSES, "after the report, if somebody asked for one")
 
-/* Identity: credentials.c */
+/* Identity: credentials.c, fs_identity.c */
 FULL(setuid, CALL_PROCESSES, "made by every OS thread")
 FULL(setgid, CALL_PROCESSES, "made by every OS thread")
 FULL(setreuid, CALL_PROCESSES, "made by every OS thread")
@@ -138,6 +138,8 @@ FULL(setregid, CALL_PROCESSES, "made by every OS thread")
 FULL(setresuid, CALL_PROCESSES, "made by every OS thread")
 FULL(setresgid, CALL_PROCESSES, "made by every OS thread")
 FULL(setgroups, CALL_PROCESSES, "made by every OS thread")
+FULL(setfsuid, CALL_PROCESSES, "the green thread's own")
+FULL(setfsgid, CALL_PROCESSES, "the green thread's own")
 
 /* Signals: signal_call.c, fast_signal.c, posix_timer.c */
 FULL(rt_sigaction, CALL_SIGNALS, "kept; green-signals has the real handler")

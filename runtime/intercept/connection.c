@@ -5,6 +5,7 @@
  * Neither knows a flag that says "this once without waiting", so a blocking one is the
  * engine's, or the offload pool's where the engine cannot.
  */
+#include "intercept/fs_identity.h"
 #include "intercept/wait.h"
 #include "io_buffer.h"
 #include "io_socket.h"
@@ -197,7 +198,8 @@ long call_connect(struct call *c)
 	long r = wait_begin(&io, c, (int)c->arg[0]);
 	if (r < 0)
 		return r;
-	if (connects_at_once(io.fd, address, size) || wait_limit(&io, POLLOUT) < 0) {
+	if (fs_identity_is_own() || connects_at_once(io.fd, address, size) ||
+	    wait_limit(&io, POLLOUT) < 0) {
 		r = sys3(SYS_connect, io.fd, address, size);
 	} else {
 		r = connect_by_engine(&io, address, size);

@@ -9,6 +9,7 @@
  */
 #include "intercept/credentials.h"
 #include "fdtab.h"
+#include "intercept/fs_identity.h"
 #include "intercept/kick.h"
 #include "intercept/signal.h"
 
@@ -138,6 +139,11 @@ static void repeat_everywhere(void)
 	}
 }
 
+static bool is_of_users(long nr)
+{
+	return nr == SYS_setuid || nr == SYS_setreuid || nr == SYS_setresuid;
+}
+
 static long change(const struct call *c)
 {
 	/* Others that ask meanwhile wait actively: it is a matter of microseconds. */
@@ -146,8 +152,11 @@ static long change(const struct call *c)
 	request.nr = c->nr;
 	memcpy(request.arg, c->arg, sizeof(request.arg));
 	request.result = call_real(c);
-	if (request.result >= 0)
+	if (request.result >= 0) {
 		repeat_everywhere();
+		fs_identity_reset(is_of_users(c->nr),
+		                  c->nr != SYS_setgroups && !is_of_users(c->nr));
+	}
 	long r = request.result;
 	atomic_store_explicit(&request.busy, 0, memory_order_release);
 	return r;

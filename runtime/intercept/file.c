@@ -3,6 +3,7 @@
  * Calls on files that wait for a disk, or for the other side of a FIFO.
  */
 #include "intercept/blocking.h"
+#include "intercept/fs_identity.h"
 #include "intercept/thread_name.h"
 #include "intercept/wait.h"
 
@@ -32,7 +33,7 @@ static long open_file(struct call *c, int dirfd, const char *path, uint64_t flag
 
 	if (fd != CALL_PASS)
 		return fd;
-	if ((flags & OPENS_AT_ONCE) || !is_fifo(dirfd, path, flags))
+	if ((flags & OPENS_AT_ONCE) || fs_identity_is_own() || !is_fifo(dirfd, path, flags))
 		return CALL_PASS;
 	fd = blocking_call(c);
 	return fd == IO_INTERRUPTED ? CALL_RESTARTSYS : fd;

@@ -130,6 +130,8 @@ static void inherit(struct thread *t, const struct thread *parent)
 	t->robust_list = NULL;
 	signal_thread_begin(t, parent);
 	t->cpus = parent->cpus;
+	t->fs_user = parent->fs_user;
+	t->fs_group = parent->fs_group;
 	for (unsigned i = 0; i < THREAD_NAME_SIZE; i++)
 		t->name[i] = parent->name[i];
 }

@@ -68,6 +68,7 @@ struct thread {
 	const struct call *placed;   /* the call that place is of; NULL: of none now */
 	struct trace_call place;     /* for tracers (route.h) */
 	uint64_t cpus;               /* sched_setaffinity(2): the first 64; 0: nothing was set */
+	uint32_t fs_user, fs_group;  /* setfsuid(2), setfsgid(2), plus 1; 0: the process's */
 	char name[THREAD_NAME_SIZE]; /* prctl(PR_SET_NAME) */
 	/* Of one that green_spawn() made, to get a TLS block of its own (link.c). */
 	green_fn fn;

@@ -8,9 +8,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NOBODY 65534
@@ -223,5 +227,88 @@ CASE(identity_by_several_at_once)
 		joined(t[i]);
 	say("at last %d", (int)geteuid());
 	say_tasks();
+	unlink(secret);
+}
+
+/* Linux's own: that of the calling thread alone. */
+static int refused;
+
+static void *as_somebody(void *user)
+{
+	uid_t u = (uid_t)(intptr_t)user;
+	int same = 0;
+
+	syscall(SYS_setfsgid, u);
+	syscall(SYS_setfsuid, u);
+	for (int i = 0; i < 20; i++) {
+		sleep_ms(1);
+		same += setfsuid((uid_t)-1) == (int)u && setfsgid((gid_t)-1) == (int)u;
+	}
+	int fd = open(secret, O_RDONLY);
+	set(&refused, fd < 0 && errno == EACCES);
+	return (void *)(intptr_t)same;
+}
+
+CASE(file_system_identity_of_a_thread)
+{
+	if (!is_root())
+		return;
+	pthread_t t = started(as_somebody, (void *)(intptr_t)NOBODY);
+	int same = 0;
+	for (int i = 0; i < 20; i++) {
+		sleep_ms(1);
+		same += setfsuid((uid_t)-1) == 0;
+	}
+	say("we stay root: %d", same);
+	say("the thread stays nobody: %d", (int)(intptr_t)joined(t));
+	say("it may not open: %d", refused);
+	int fd = open(secret, O_RDONLY);
+	say_result("open by root", fd < 0 ? fd : 0);
+	unlink(secret);
+}
+
+static void *is_somebody(void *user)
+{
+	int same = 0;
+
+	for (int i = 0; i < 10; i++) {
+		sched_yield();
+		same += setfsuid((uid_t)-1) == (int)(intptr_t)user;
+	}
+	return (void *)(intptr_t)same;
+}
+
+static void *is_one_of_many(void *user)
+{
+	uid_t u = (uid_t)(intptr_t)user;
+	int same = 0;
+
+	setfsuid(u);
+	for (int i = 0; i < 10; i++) {
+		sleep_ms(i % 3);
+		same += setfsuid((uid_t)-1) == (int)u;
+	}
+	same += (int)(intptr_t)in_thread(is_somebody, user);
+	return (void *)(intptr_t)same;
+}
+
+/* As a file server has them; and what one of them starts is as it is. */
+CASE(file_system_identities_of_many)
+{
+	pthread_t t[20];
+	int same = 0;
+
+	if (!is_root())
+		return;
+	for (intptr_t i = 0; i < 20; i++)
+		t[i] = started(is_one_of_many, (void *)(1000 + i));
+	for (int i = 0; i < 20; i++)
+		same += (int)(intptr_t)joined(t[i]);
+	say("as they were: %d, root: %d", same, setfsuid((uid_t)-1));
+	setfsuid(1000);
+	say_result("seteuid", seteuid(NOBODY));
+	say("by another call: %d", setfsuid((uid_t)-1));
+	say_result("seteuid", seteuid(0));
+	say("and back: %d", setfsuid((uid_t)-1));
 	unlink(secret);
 }
