@@ -79,15 +79,18 @@ static size_t number(const char *text)
 int main(int argc, char **argv)
 {
 	size_t wanted = argc > 1 ? number(argv[1]) : 10000, count;
-	pthread_t *threads = calloc(wanted, sizeof(*threads));
-	struct memory before = memory_now(), after;
-	double start = now(), created, joined, each;
+	struct memory before, after;
+	double start, created, joined, each;
+	pthread_t *threads;
 	int error = 0;
 
 	if (!wanted)
 		return fprintf(stderr, "Usage: many_threads [1 to %d]\n", THREADS_MOST), 2;
+	threads = calloc(wanted, sizeof(*threads));
 	if (!threads)
 		return perror("many_threads"), 1;
+	before = memory_now();
+	start = now();
 	memset(threads, 1, wanted * sizeof(*threads));
 	before.resident += (double)(wanted * sizeof(*threads));
 	for (count = 0; count < wanted; count++)
