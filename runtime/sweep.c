@@ -290,18 +290,17 @@ static bool is_noted(uint32_t note, const struct pass *pass)
 
 /* Descriptors lie anywhere, and what they point to has not been looked at for long: all
  * are asked for at once, not one after the other. */
-RACY static void fetch_chunk(void)
+RACY static void fetch_all(const stack_id *stacks, unsigned count, const struct pass *pass)
 {
-	unsigned slots = stack_chunk_slots(sweep.arena);
-	stack_id first = stack_in_chunk(sweep.arena, sweep.chunk, 0);
-
-	for (unsigned i = 0; i < slots; i++)
-		for (int at = 0; at < 2; at++) /* lines */
-			__builtin_prefetch((const char *)gt_at(stack_owner(first + i)) +
-			                   at * CACHE_LINE);
-	for (unsigned i = 0; i < slots; i++) {
-		const struct gt *gt = gt_at(stack_owner(first + i));
-		if (gt->stack == first + i)
+	for (unsigned i = 0; i < count; i++) {
+		const char *gt = (const char *)gt_at(stack_owner(stacks[i]));
+		__builtin_prefetch(gt);
+		__builtin_prefetch(gt + CACHE_LINE);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		const struct gt *gt = gt_at(stack_owner(stacks[i]));
+		uint64_t word = atomic_load_explicit(&gt->park, memory_order_relaxed);
+		if (gt->stack == stacks[i] && remains(gt, word, pass) <= 0)
 			for (size_t at = 0; at < FETCH_BYTES; at += CACHE_LINE)
 				__builtin_prefetch((const char *)gt->sp + at);
 	}
@@ -310,6 +309,7 @@ RACY static void fetch_chunk(void)
 static void look_at_chunk(const struct pass *pass)
 {
 	uint32_t *note = stack_chunk_note(sweep.arena, sweep.chunk);
+	stack_id stacks[STACK_CHUNK_MAX];
 	int64_t wait = pass->least;
 
 	if (stack_chunk_sleeps(sweep.arena, sweep.chunk))
@@ -318,13 +318,11 @@ static void look_at_chunk(const struct pass *pass)
 		sweep.awake += stack_chunk_slots(sweep.arena);
 		return;
 	}
-	fetch_chunk();
-	for (unsigned i = 0; i < stack_chunk_slots(sweep.arena); i++) {
-		stack_id stack = stack_in_chunk(sweep.arena, sweep.chunk, i);
-		if (!stack_owner(stack) || stack_is_hibernated(stack))
-			continue;
+	unsigned count = stack_chunk_awake(sweep.arena, sweep.chunk, stacks);
+	fetch_all(stacks, count, pass);
+	for (unsigned i = 0; i < count; i++) {
 		sweep.awake++;
-		found.count += put_to_sleep(&found.sleepers[found.count], stack, pass, &wait);
+		found.count += put_to_sleep(&found.sleepers[found.count], stacks[i], pass, &wait);
 	}
 	*note = note_of(pass->now + wait);
 }

@@ -6,6 +6,7 @@
 #include "arena.h"
 #include "checker.h"
 #include "guard.h"
+#include "hibernate.h"
 #include "pages.h"
 #include "scrub.h"
 
@@ -219,8 +220,10 @@ static void give_back(unsigned class, uint32_t *slots, unsigned count)
 
 	/* Some may still be pinned: the thread that ended knew by other means that a
 	 * call with a buffer of its stack was over, before who made it (lend.h). */
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		assert(slots[i] < a->slots);
+		stack_set_owner(arena_id(class, slots[i]), 0);
+	}
 	sort_slots(slots, count);
 	drop_pages(a, slots, count);
 	slotmap_give(&a->map, slots, count);

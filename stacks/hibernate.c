@@ -92,6 +92,20 @@ bool stack_chunk_sleeps(unsigned class, uint32_t chunk)
 	return atomic_load_explicit(&arenas[class].chunk_sleeps[chunk], memory_order_relaxed);
 }
 
+unsigned stack_chunk_awake(unsigned class, uint32_t chunk, stack_id *stacks)
+{
+	unsigned slots = stack_chunk_slots(class), n = 0;
+	const struct slot_sleep *s = &arenas[class].sleep[chunk * slots];
+
+	for (unsigned i = 0; i < slots; i++) {
+		uint32_t word = atomic_load_explicit(&s[i].word, memory_order_relaxed);
+		if (atomic_load_explicit(&s[i].owner, memory_order_relaxed) &&
+		    (word & STATE_MASK) != HIBERNATED)
+			stacks[n++] = stack_in_chunk(class, chunk, i);
+	}
+	return n;
+}
+
 uint32_t *stack_chunk_note(unsigned class, uint32_t chunk)
 {
 	return &arenas[class].chunk_notes[chunk];

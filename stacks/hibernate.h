@@ -68,7 +68,11 @@ stack_id stack_in_chunk(unsigned class, uint32_t chunk, unsigned i);
 bool stack_chunk_sleeps(unsigned class, uint32_t chunk);
 uint32_t *stack_chunk_note(unsigned class, uint32_t chunk); /* the sweeper's own; 0 at first */
 
-/* Who runs on the stack, for the sweeper: any number but 0. */
+/* Those of the chunk that somebody has, or had, and that do not hibernate: written to
+ * stacks, ascending; how many. */
+unsigned stack_chunk_awake(unsigned class, uint32_t chunk, stack_id *stacks);
+
+/* Who runs on the stack, for the sweeper: any number; 0: nobody. */
 void stack_set_owner(stack_id stack, uint32_t owner);
 uint32_t stack_owner(stack_id stack);
 
