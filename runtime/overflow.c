@@ -44,7 +44,8 @@ enum overflow_end {
 };
 
 struct overflow {
-	struct gt *gt;
+	struct gt *gt; /* NULL: it has ended, and the worker is about to leave its stack */
+	stack_id stack;
 	struct worker *w;
 	struct regs regs;
 	uintptr_t bottom, top, address;
@@ -138,7 +139,7 @@ NO_ASAN static uintptr_t *way_out(const struct overflow *o)
 /* Lets the runtime go on. */
 static enum overflow_end end_later(const struct overflow *o, uintptr_t *place)
 {
-	if (!place || o->kind != FRAME || !stack_guard_open(o->gt->stack, (void *)o->address))
+	if (!place || o->kind != FRAME || !stack_guard_open(o->stack, (void *)o->address))
 		return KILLS_IN_RUNTIME;
 	return switch_divert(place) ? ENDS_LATER : GOES_ON;
 }
@@ -185,7 +186,7 @@ static bool goes_on_in_sanitizer(const struct overflow *o)
 	symbols_end(&symbols);
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
 		found |= strncmp(name, own[i], strlen(own[i])) == 0;
-	return found && o->kind == FRAME && stack_guard_open(o->gt->stack, (void *)o->address);
+	return found && o->kind == FRAME && stack_guard_open(o->stack, (void *)o->address);
 }
 #else
 static bool goes_on_in_sanitizer(const struct overflow *o)
@@ -197,7 +198,7 @@ static bool goes_on_in_sanitizer(const struct overflow *o)
 
 static enum overflow_end end_of(const struct overflow *o)
 {
-	if (!wants_to_end_alone(o->gt))
+	if (!o->gt || !wants_to_end_alone(o->gt))
 		return KILLS;
 	if (goes_on_in_sanitizer(o))
 		return GOES_ON;
@@ -230,7 +231,7 @@ void overflow_pay(green_fn fn, void *arg)
 static void report_stack(struct report *r, const struct overflow *o)
 {
 	report_str(r, "  stack: ");
-	report_kib(r, stack_class_size(stack_class_of(o->gt->stack)));
+	report_kib(r, stack_class_size(stack_class_of(o->stack)));
 	report_str(r, ", of which ");
 	report_kib(r, o->top - o->bottom);
 	report_str(r, " usable; the stack pointer is ");
@@ -246,16 +247,22 @@ static void report_stack(struct report *r, const struct overflow *o)
 static void report_who(struct report *r, struct symbols *s, const struct overflow *o)
 {
 	report_str(r, "libgreen: stack overflow: ");
-	fatal_report_thread(r, s, o->gt);
+	if (o->gt)
+		fatal_report_thread(r, s, o->gt);
+	else
+		report_str(r, "a green thread that had ended");
 	report_str(r, " on worker ");
 	report_number(r, o->w->id);
 	report_str(r, o->kind == SIGNAL_FRAME ? " had no room left for a signal handler's frame\n"
 	              : o->kind == BIG_FRAME  ? " entered a frame larger than what was left\n"
 	                                      : " ran out of its stack\n");
 	report_stack(r, o);
-	report_str(r, "  ");
-	fatal_report_origin(r, s, o->gt);
-	report_str(r, "\n  running ");
+	if (o->gt) {
+		report_str(r, "  ");
+		fatal_report_origin(r, s, o->gt);
+		report_str(r, "\n");
+	}
+	report_str(r, "  running ");
 	symbol_report(s, r, (const void *)o->regs.pc, false);
 	report_str(r, "\n");
 }
@@ -295,10 +302,13 @@ static void report_callers(struct report *r, struct symbols *s, const struct ove
 
 static void report_remedy(struct report *r, const struct overflow *o)
 {
-	size_t size = stack_class_size(stack_class_of(o->gt->stack));
+	size_t size = stack_class_size(stack_class_of(o->stack));
 
 	report_str(r, "  remedy: ");
-	if (size < STACK_SIZE_MAX) {
+	if (!o->gt) {
+		report_str(r, "only a signal handler can be so deep there: install it with "
+		              "SA_ONSTACK\n");
+	} else if (size < STACK_SIZE_MAX) {
 		report_str(r, "spawn it with a larger stack_size (");
 		report_kib(r, size);
 		report_str(r, " now, at most ");
@@ -350,16 +360,29 @@ void overflow_init(void)
 	switch_returned_to = returned;
 }
 
+static bool find_out_on(struct overflow *o, stack_id stack, struct gt *gt, const siginfo_t *info)
+{
+	o->gt = gt;
+	o->stack = stack;
+	o->bottom = (uintptr_t)stack_bottom(stack);
+	o->top = (uintptr_t)stack_top(stack);
+	o->kind = classify(o, info);
+	return o->kind != NO_OVERFLOW;
+}
+
 /* Has gt run out of its stack? */
 static bool find_out(struct overflow *o, struct gt *gt, const siginfo_t *info)
 {
-	if (!gt || !stack_is_slot(gt->stack))
-		return false;
-	o->gt = gt;
-	o->bottom = (uintptr_t)stack_bottom(gt->stack);
-	o->top = (uintptr_t)stack_top(gt->stack);
-	o->kind = classify(o, info);
-	return o->kind != NO_OVERFLOW;
+	return gt && stack_is_slot(gt->stack) && find_out_on(o, gt->stack, gt, info);
+}
+
+/* Has somebody run out of a stack that is nobody's any more? */
+static bool find_out_ended(struct overflow *o, const siginfo_t *info)
+{
+	stack_id stack;
+
+	return stack_find((const void *)o->regs.sp, &stack) != STACK_PART_NONE &&
+	       find_out_on(o, stack, NULL, info);
 }
 
 /* In the middle of a switch it is not who the worker says it runs, which is the next one
@@ -380,7 +403,8 @@ RACY static bool find_whose(struct overflow *o, const siginfo_t *info)
 	found = find_out(o, owner, info) &&
 	        (in_runtime(o->regs.pc) || (o->kind != BIG_FRAME && on_stack(o, o->regs.fp)));
 	if (!found)
-		found = find_out(o, current, info) || find_out(o, owner, info);
+		found = find_out(o, current, info) || find_out(o, owner, info) ||
+		        (!owner && find_out_ended(o, info));
 	o->in_switch = found && o->gt != current;
 	return found;
 }
@@ -403,6 +427,6 @@ enum overflow_verdict overflow_handle(const siginfo_t *info, void *context)
 		return OVERFLOW_SETTLED;
 	if (o.end != ENDS_ALONE)
 		return o.kind == SIGNAL_FRAME ? OVERFLOW_FATAL_SIGNAL : OVERFLOW_FATAL;
-	switch_restart(context, stack_top(o.gt->stack), spawn_overflowed, o.gt);
+	switch_restart(context, stack_top(o.stack), spawn_overflowed, o.gt);
 	return OVERFLOW_SETTLED;
 }

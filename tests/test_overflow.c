@@ -517,3 +517,28 @@ TEST(in_the_middle_of_a_switch_it_is_said)
 	if (may_hibernate())
 		die_in_switch(rouses_for_ever);
 }
+
+/* ---- when it has ended ----------------------------------------------------------- */
+
+/* As a signal handler that interrupts a thread's last steps. */
+static void *digs_when_ended(void *unused)
+{
+	gt_self()->stack = STACK_NONE;
+	return overflow_by_recursion(unused);
+}
+
+TEST(on_a_stack_that_is_nobodys_it_is_said)
+{
+	struct green_options options_abort = { .workers = 1 };
+
+	skip_without_guards();
+	options_end.workers = 1;
+	for (int i = 0; i < 2; i++) {
+		reports_begin();
+		int status = run_to_death(i ? &options_end : &options_abort, digs_when_ended);
+		const char *text = reports_end();
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+		CHECK_HAS(text, "a green thread that had ended on worker 0 ran out of its stack");
+		CHECK_HAS(text, "SA_ONSTACK");
+	}
+}
