@@ -30,11 +30,18 @@ int sched_prepare(struct worker *w, struct gt *gt);
 /* Runs gt from the scheduler context until somebody comes back to it. */
 void sched_run(struct worker *w, struct gt *gt);
 
+/* Takes the FS base of what w runs now; thread-local storage says there that it is w. */
+void worker_take_tls(struct worker *w);
+
 /* What the present context owes the one it came from. */
 void sched_settle(struct worker *w);
 static inline void sched_arrived(struct worker *w)
 {
-	if (w->post != POST_NONE)
+	if (w->post == POST_NONE)
+		return;
+	if (likely(w->post == POST_TLS))
+		worker_take_tls(w);
+	else
 		sched_settle(w);
 }
 
@@ -63,8 +70,6 @@ extern internal void (*sched_lent_ended)(void *object);
 struct gt *sched_inherit(struct worker *w, stack_id stack);
 
 void worker_set_self(struct worker *w);
-/* Takes the FS base of what w runs now; thread-local storage says there that it is w. */
-void worker_take_tls(struct worker *w);
 /* The caller is plain code of its OS thread, on no worker, until it is unhidden. */
 struct worker *worker_hide(void);
 void worker_unhide(struct worker *w);

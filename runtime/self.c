@@ -32,10 +32,12 @@ void worker_set_self(struct worker *w)
 void worker_take_tls(struct worker *w)
 {
 	const struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
+	void *base = gt && gt->fs_base ? gt->fs_base : w->fs_base;
 
-	base_set_fs(gt && gt->fs_base ? gt->fs_base : w->fs_base);
+	if (base_fs() != base) /* writing it takes 11 ns, reading 1 */
+		base_set_fs(base);
 	this_worker = w;
-	if (sched_switch_hook && gt)
+	if (unlikely(sched_switch_hook != NULL) && gt)
 		sched_switch_hook(w, gt);
 }
 
