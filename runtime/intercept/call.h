@@ -65,6 +65,14 @@
 /* Between fast_entry.c and the entry: the real call, made where it needs no stack.  A
  * child that begins on another one cannot come back through a frame on this one. */
 #define CALL_STACKLESS (-0x10002)
+/* Only from the fast stage: as CALL_PASS, made by the entry itself, which has no frames of
+ * C's to come back through.  (The kernel leaves nothing of what the CPU knew of their
+ * return addresses.)  Not for calls that pass_on() has more to do for. */
+#define CALL_REAL (-0x10003)
+/* Likewise, but only an attempt: what its result means says the function that the fast
+ * handler has put into result.  CALL_TRY_ALL: unless it is arg[2], all of the bytes. */
+#define CALL_TRY (-0x10004)
+#define CALL_TRY_ALL (-0x10005)
 /* No call of the kernel's: the entry makes it, of a green thread that has just made a
  * process that way; r9 holds the result. */
 #define CALL_NR_BORN 511
@@ -90,7 +98,7 @@ struct call {
 	 * after the full stage. */
 	uintptr_t rax, rdi, rsi, rdx, r10, r8, r9;
 	uintptr_t rbx, r12, r13, r14, r15;
-	long result; /* of the full stage, when its vector state is put back */
+	long result; /* of the full stage, when its vector state is put back; see CALL_TRY */
 };
 #define CALL_AT(field, offset) \
 	_Static_assert(offsetof(struct call, field) == (offset), "as entry_x86_64.S has it");
@@ -110,6 +118,8 @@ _Static_assert(sizeof(struct call) == CALL_SIZE, "as entry_x86_64.S has it");
 
 typedef long call_fn(struct call *c);
 
+typedef long call_tried_fn(struct call *c, long result);
+
 /* What a program may ask to have intercepted, in link mode. */
 enum call_group {
 	CALL_NONE,
@@ -125,7 +135,7 @@ enum call_group {
 
 struct call_entry {
 	const char *name; /* NULL: passes through */
-	call_fn *fast;    /* NULL: straight to the full stage */
+	call_fn *fast;    /* NULL, as name: passes through */
 	call_fn *full;    /* NULL: passes through when fast says CALL_MORE */
 	const char *what; /* is done with it, for reports */
 	uint8_t group;    /* enum call_group */
@@ -139,7 +149,7 @@ extern internal struct call_entry calls[CALL_NR_MAX]; /* calls.c, call_list.h */
 #define FULL(name, group, what) call_fn call_##name;
 #define BOTH(name, group, what) call_fn fast_##name, call_##name;
 #include "intercept/call_list.h"
-call_fn fast_born;
+call_fn fast_born, fast_more;
 #undef FAST
 #undef FULL
 #undef BOTH

@@ -8,10 +8,12 @@
 	[SYS_##name_] = {                                                                \
 		.name = #name_, .fast = fast_##name_, .what = (what_), .group = (group_) \
 	},
-#define FULL(name_, group_, what_)                                                       \
-	[SYS_##name_] = {                                                                \
-		.name = #name_, .full = call_##name_, .what = (what_), .group = (group_) \
-	},
+#define FULL(name_, group_, what_)              \
+	[SYS_##name_] = { .name = #name_,       \
+		          .fast = fast_more,    \
+		          .full = call_##name_, \
+		          .what = (what_),      \
+		          .group = (group_) },
 #define BOTH(name_, group_, what_)              \
 	[SYS_##name_] = { .name = #name_,       \
 		          .fast = fast_##name_, \

@@ -18,6 +18,8 @@ void intercept_plain_entry(void);
 /* fast_entry.c and intercept.c. */
 long intercept_fast(struct call *c);
 long intercept_full(struct call *c);
+/* What becomes of a call that a fast handler passes on. */
+long intercept_pass(struct call *c);
 /* The call is over with that result, or is to be made again, and something may have come
  * for the green thread: what the result is then (signal_deliver.c). */
 long intercept_end(struct call *c, long result);

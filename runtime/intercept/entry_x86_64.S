@@ -95,6 +95,17 @@
 	movq	$\vector, CALL_VECTOR(%rbp)
 	.endm
 
+	.macro	make_call
+	mov	CALL_NR(%rbp), %rax
+	mov	CALL_ARG+0(%rbp), %rdi
+	mov	CALL_ARG+8(%rbp), %rsi
+	mov	CALL_ARG+16(%rbp), %rdx
+	mov	CALL_ARG+24(%rbp), %r10
+	mov	CALL_ARG+32(%rbp), %r8
+	mov	CALL_ARG+40(%rbp), %r9
+	syscall
+	.endm
+
 	/* For callers that keep nothing in vector registers. */
 	.globl	intercept_plain_entry
 	.hidden	intercept_plain_entry
@@ -137,10 +148,10 @@ intercept_entry:
 	cld
 	mov	%rbp, %rdi
 	call	intercept_fast
-	cmp	$CALL_MORE, %rax
-	je	.Lfull
-	cmp	$CALL_STACKLESS, %rax
-	je	.Lstackless
+.Ljudge:
+	lea	-CALL_TRY_ALL(%rax), %rcx
+	cmp	$(CALL_MORE - CALL_TRY_ALL), %rcx
+	jbe	.Lno_result
 	/* The last look at what has come for the green thread: from here to the jump back
 	 * an interrupted one is sent back to here (kick.c).  rax holds the result. */
 	.globl	intercept_leave
@@ -212,6 +223,37 @@ intercept_leave_end:
 	wrgsbase %rcx
 3:	jmp	*%r9
 	.cfi_restore_state
+
+	/* One of call.h's codes; below them there is nothing. */
+.Lno_result:
+	cmp	$CALL_TRY_ALL, %rax
+	je	.Ltry_all
+	cmp	$CALL_MORE, %rax
+	je	.Lfull
+	cmp	$CALL_TRY, %rax
+	je	.Ltry
+	cmp	$CALL_REAL, %rax
+	je	.Lreal
+	cmp	$CALL_STACKLESS, %rax
+	je	.Lstackless
+	mov	%rbp, %rdi
+	call	intercept_pass
+	jmp	.Ljudge
+.Lreal:
+	make_call
+	jmp	.Lreturn
+.Ltry_all:
+	make_call
+	cmp	CALL_ARG+16(%rbp), %rax
+	je	.Lreturn
+.Ltried:
+	mov	%rbp, %rdi
+	mov	%rax, %rsi
+	call	*CALL_RESULT(%rbp)
+	jmp	.Ljudge
+.Ltry:
+	make_call
+	jmp	.Ltried
 
 .Llook:
 	mov	%rax, CALL_RESULT(%rbp)

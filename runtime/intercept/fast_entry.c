@@ -46,7 +46,7 @@ static long pass(struct call *c)
 	case CALL_NR_BORN:
 		return c->arg[5];
 	default:
-		return call_real(c);
+		return CALL_REAL;
 	}
 }
 
@@ -65,6 +65,18 @@ static long pass_on(struct call *c)
 	}
 }
 
+long intercept_pass(struct call *c)
+{
+	return pass_on(c);
+}
+
+/* Of calls that have no fast stage. */
+long fast_more(struct call *c)
+{
+	(void)c;
+	return CALL_MORE;
+}
+
 /* Passed on as they are: the calls of OS threads that are no workers (and of workers
  * while the runtime itself calls into libc, which takes their GS base away), of the
  * scheduler context, and those that the table does not have. */
@@ -77,7 +89,8 @@ long intercept_fast(struct call *c)
 	    nr >= CALL_NR_MAX)
 		return pass(c);
 	tally_call(w, nr);
-	if (!calls[nr].name)
+	call_fn *fast = calls[nr].fast;
+	if (!fast)
 		return pass_on(c);
 	if (unlikely(link_ranges_count) && calls[nr].group != CALL_THREADS && link_is_exempt(c))
 		return pass_on(c);
@@ -86,10 +99,5 @@ long intercept_fast(struct call *c)
 		c->result = CALL_UNTRIED;
 		return CALL_MORE;
 	}
-	if (!calls[nr].fast)
-		return CALL_MORE;
-	long r = calls[nr].fast(c);
-	if (r == CALL_PASS || (r == CALL_MORE && !calls[nr].full))
-		return pass_on(c);
-	return r;
+	return fast(c);
 }

@@ -52,35 +52,68 @@ static void note_drained(int fd, uint16_t hint, long n, size_t room, int flags)
 }
 
 /* Is the socket's next receive worth an attempt? */
-static bool may_have_data(uint16_t hint, int flags)
+static inline bool may_have_data(uint16_t hint, int flags)
 {
 	return !(hint & FD_DRAINED) || (hint & FD_NONBLOCK) || (flags & NO_WAIT_FLAGS);
 }
 
-static long receive(struct call *c, int fd, long buf, size_t len, int flags, long addr,
-                    long addrlen)
+/* The attempt found nothing. */
+static long is_empty(struct call *c, int fd, uint16_t hint)
 {
+	fd_hint_change(fd, 0, FD_DRAINED);
+	return would_block(c, fd, hint);
+}
+
+/* An attempt by the entry's hand, as recvfrom(2) or sendto(2); tried() is told the result. */
+static inline long attempt(struct call *c, long nr, int flags, call_tried_fn *tried)
+{
+	c->nr = nr;
+	c->arg[3] = flags;
+	c->result = (long)(uintptr_t)tried;
+	return CALL_TRY_ALL;
+}
+
+/* That was it: the call is again as it was made. */
+static inline void attempted(struct call *c)
+{
+	c->nr = (long)c->rax;
+	c->arg[3] = (long)c->r10;
+	c->arg[4] = (long)c->r8;
+	c->arg[5] = (long)c->r9;
+	c->result = 0;
+}
+
+static long received(struct call *c, long r)
+{
+	attempted(c);
+	int fd = (int)c->arg[0], flags = c->nr == SYS_recvfrom ? (int)c->arg[3] : 0;
+	size_t len = (size_t)c->arg[2];
 	uint16_t hint = fd_hint(fd);
 
-	if (unlikely(!(hint & FD_SOCKET)) || !may_have_data(hint, flags) || !turn_lasts())
-		return more(c, 0);
-	long r = call_raw(SYS_recvfrom, fd, buf, (long)len, flags | MSG_DONTWAIT, addr, addrlen);
-	if (flags & NO_WAIT_FLAGS)
-		return r;
-	if (r == -EAGAIN) {
-		fd_hint_change(fd, 0, FD_DRAINED);
-		return would_block(c, fd, hint);
-	}
+	if (r == -EAGAIN)
+		return is_empty(c, fd, hint);
 	note_drained(fd, hint, r, len, flags);
 	if (unlikely((flags & MSG_WAITALL) && r > 0 && (size_t)r < len && (hint & FD_STREAM)))
 		return more(c, flags & MSG_PEEK ? 0 : r);
 	return r;
 }
 
+static inline long receive(struct call *c, int flags)
+{
+	uint16_t hint = fd_hint((int)c->arg[0]);
+
+	if (unlikely(!(hint & FD_SOCKET) || c->arg[2] < 0) || !may_have_data(hint, flags) ||
+	    !turn_lasts())
+		return more(c, 0);
+	if (flags & NO_WAIT_FLAGS)
+		return CALL_REAL;
+	long how = attempt(c, SYS_recvfrom, flags | MSG_DONTWAIT, received);
+	return unlikely(hint & FD_DRAINED) ? CALL_TRY : how;
+}
+
 long fast_recvfrom(struct call *c)
 {
-	return receive(c, (int)c->arg[0], c->arg[1], (size_t)c->arg[2], (int)c->arg[3], c->arg[4],
-	               c->arg[5]);
+	return receive(c, (int)c->arg[3]);
 }
 
 /* What may be done with the result of an attempt to send len bytes. */
@@ -97,22 +130,27 @@ static long sent(struct call *c, int fd, uint16_t hint, long r, size_t len, int 
 	return r > 0 && (hint & FD_STREAM) ? more(c, r) : r;
 }
 
-static long send_bytes(struct call *c, int fd, long buf, size_t len, int flags, long addr,
-                       long addrlen)
+static long sent_bytes(struct call *c, long r)
 {
-	uint16_t hint = fd_hint(fd);
+	attempted(c);
+	int fd = (int)c->arg[0], flags = c->nr == SYS_sendto ? (int)c->arg[3] : 0;
 
-	if (unlikely(!(hint & FD_SOCKET)) || (flags & MSG_FASTOPEN) || !turn_lasts())
+	return sent(c, fd, fd_hint(fd), r, (size_t)c->arg[2], flags);
+}
+
+static inline long send_bytes(struct call *c, int flags)
+{
+	uint16_t hint = fd_hint((int)c->arg[0]);
+
+	if (unlikely(!(hint & FD_SOCKET) || c->arg[2] < 0) || (flags & MSG_FASTOPEN) ||
+	    !turn_lasts())
 		return more(c, 0);
-	long r = call_raw(SYS_sendto, fd, buf, (long)len, flags | MSG_DONTWAIT | MSG_NOSIGNAL, addr,
-	                  addrlen);
-	return sent(c, fd, hint, r, len, flags);
+	return attempt(c, SYS_sendto, flags | MSG_DONTWAIT | MSG_NOSIGNAL, sent_bytes);
 }
 
 long fast_sendto(struct call *c)
 {
-	return send_bytes(c, (int)c->arg[0], c->arg[1], (size_t)c->arg[2], (int)c->arg[3],
-	                  c->arg[4], c->arg[5]);
+	return send_bytes(c, (int)c->arg[3]);
 }
 
 static size_t total_of(const struct msghdr *msg)
@@ -138,10 +176,8 @@ long fast_recvmsg(struct call *c)
 			wait_note_received((const struct msghdr *)c->arg[1]);
 		return r;
 	}
-	if (r == -EAGAIN) {
-		fd_hint_change(fd, 0, FD_DRAINED);
-		return would_block(c, fd, hint);
-	}
+	if (r == -EAGAIN)
+		return is_empty(c, fd, hint);
 	/* The kernel has read it: it is there. */
 	if (r >= 0)
 		wait_note_received((const struct msghdr *)c->arg[1]);
@@ -197,7 +233,7 @@ static long read_file(struct call *c, int fd, uint16_t hint, long at)
 	struct iovec iov = { (void *)c->arg[1], (size_t)c->arg[2] };
 
 	if (hint & FD_NO_NOWAIT_READ)
-		return hint & FD_BUFFERED ? call_real(c) : more(c, 0);
+		return hint & FD_BUFFERED ? CALL_REAL : more(c, 0);
 	long r = call_raw(SYS_preadv2, fd, (long)&iov, 1, at, 0, RWF_NOWAIT);
 	if (cannot(r))
 		return more(c, 0);
@@ -215,11 +251,13 @@ long fast_read(struct call *c)
 	int fd = (int)c->arg[0];
 	uint16_t hint = fd_hint(fd);
 
-	if ((hint & FD_SOCKET) && c->arg[2] > 0)
-		return receive(c, fd, c->arg[1], (size_t)c->arg[2], 0, 0, 0);
+	if ((hint & FD_SOCKET) && c->arg[2] > 0) {
+		c->arg[4] = c->arg[5] = 0; /* no address */
+		return receive(c, 0);
+	}
 	if (unlikely(!(hint & FD_NOT_SOCKET)) || !turn_lasts())
 		return more(c, 0);
-	return is_at_once(hint) ? call_real(c) : read_file(c, fd, hint, -1);
+	return is_at_once(hint) ? CALL_REAL : read_file(c, fd, hint, -1);
 }
 
 long fast_pread64(struct call *c)
@@ -255,12 +293,14 @@ long fast_write(struct call *c)
 	int fd = (int)c->arg[0];
 	uint16_t hint = fd_hint(fd);
 
-	if (hint & FD_SOCKET)
-		return send_bytes(c, fd, c->arg[1], (size_t)c->arg[2], 0, 0, 0);
+	if (hint & FD_SOCKET) {
+		c->arg[4] = c->arg[5] = 0; /* no address */
+		return send_bytes(c, 0);
+	}
 	if (unlikely(!(hint & FD_NOT_SOCKET)) || !turn_lasts())
 		return more(c, 0);
 	if (is_at_once(hint))
-		return call_real(c);
+		return CALL_REAL;
 	long r = write_file(c, fd, hint);
 	return unlikely(r == -EFBIG) ? more(c, r) : r;
 }
@@ -290,18 +330,25 @@ static void note_ready(const struct pollfd *fds, long count)
 		}
 }
 
-/* What is ready now; the full stage waits, or lets others have a turn. */
-long fast_poll(struct call *c)
+static long polled(struct call *c, long r)
 {
+	c->arg[2] = (long)c->rdx;
 	c->result = 0;
-	if (!turn_lasts())
-		return CALL_MORE;
-	long r = call_raw(SYS_poll, c->arg[0], c->arg[1], 0, 0, 0, 0);
 	if (r == 0)
 		return (int)c->arg[2] == 0 ? 0 : more(c, -EAGAIN);
 	if (r > 0)
 		note_ready((const struct pollfd *)c->arg[0], r);
 	return r;
+}
+
+/* What is ready now; the full stage waits, or lets others have a turn. */
+long fast_poll(struct call *c)
+{
+	if (!turn_lasts())
+		return more(c, 0);
+	c->arg[2] = 0;
+	c->result = (long)(uintptr_t)polled;
+	return CALL_TRY;
 }
 
 long fast_epoll_ctl(struct call *c)

@@ -30,6 +30,11 @@
 
 bool intercept_on;
 
+static inline bool is_to_pass(long r)
+{
+	return r == CALL_PASS || r == CALL_REAL || r == CALL_MORE;
+}
+
 /* Both stages once more, for a call that a signal had ended. */
 long intercept_again(struct call *c)
 {
@@ -38,7 +43,7 @@ long intercept_again(struct call *c)
 
 	if (r == CALL_MORE && entry->full)
 		r = entry->full(c);
-	return r == CALL_PASS || r == CALL_MORE ? call_real(c) : r;
+	return is_to_pass(r) ? call_real(c) : r;
 }
 
 static inline bool is_restart(long r)
@@ -50,12 +55,13 @@ static inline bool is_restart(long r)
 static never_inline long entered(struct call *c)
 {
 	const struct call_entry *entry = &calls[c->nr];
-	long r = CALL_MORE;
+	long r;
 
 	c->result = 0;
 	route_entered(c);
-	if (entry->fast)
-		r = entry->fast(c);
+	r = entry->fast(c);
+	if (r == CALL_TRY || r == CALL_TRY_ALL)
+		r = ((call_tried_fn *)c->result)(c, call_real(c));
 	return r == CALL_MORE ? entry->full(c) : r;
 }
 
@@ -77,8 +83,9 @@ long intercept_full(struct call *c)
 	t->detained = true;
 	t->call = c;
 	t->placed = NULL;
-	long r = unlikely(c->result == CALL_UNTRIED) ? entered(c) : calls[c->nr].full(c);
-	if (r == CALL_PASS) {
+	call_fn *full = calls[c->nr].full;
+	long r = unlikely(c->result == CALL_UNTRIED) ? entered(c) : full ? full(c) : CALL_PASS;
+	if (is_to_pass(r)) {
 		r = unlikely(audit_limit_ns) ? audit_call(c) : call_real(c);
 		int sig = signal_earned(r);
 		if (unlikely(sig))
