@@ -39,6 +39,7 @@ enum fd_hint {
 	FD_NONBLOCK = 1u << 10, /* O_NONBLOCK when it was last asked for */
 	FD_POLLED = 1u << 11,   /* asked for readiness before it is read: never FD_DRAINED */
 	FD_AT_ONCE = 1u << 12,  /* /dev/null and its like: no call on it ever waits */
+	FD_REFILLED = 1u << 13, /* was not empty when it was FD_DRAINED last: not so again */
 };
 
 struct fd_entry {

@@ -350,7 +350,7 @@ static void learn_drained(const struct transfer *t, long n)
 	uint16_t hint = fd_hint(t->call->fd);
 
 	if ((hint & (FD_SOCKET | FD_STREAM)) == (FD_SOCKET | FD_STREAM)) {
-		bool drained = n > 0 && (size_t)n < t->total && !(hint & FD_POLLED);
+		bool drained = n > 0 && (size_t)n < t->total && !(hint & (FD_POLLED | FD_REFILLED));
 		fd_hint_change(t->call->fd, drained ? 0 : FD_DRAINED, drained ? FD_DRAINED : 0);
 	}
 }

@@ -71,8 +71,8 @@ static long receive_once(struct receive *r, size_t room)
 		io_learn_socket(call->fd);
 		hint = fd_hint(call->fd);
 	}
-	drained = (hint & (FD_STREAM | FD_POLLED)) == FD_STREAM && n > 0 && (size_t)n < room &&
-	          !(r->flags & MSG_PEEK);
+	drained = (hint & (FD_STREAM | FD_POLLED | FD_REFILLED)) == FD_STREAM && n > 0 &&
+	          (size_t)n < room && !(r->flags & MSG_PEEK);
 	fd_hint_change(call->fd, drained ? 0 : FD_DRAINED, drained ? FD_DRAINED : 0);
 	return n;
 }

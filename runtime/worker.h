@@ -73,6 +73,7 @@ struct worker {
 	int cpu;
 	unsigned poll_debt;
 	uint32_t io_went_on;  /* I/O calls in a row that did not have to wait, */
+	uint32_t io_skipped;  /* attempts to receive, in vain by all that was known */
 	uint64_t io_switches; /* since switches had this value (io_wait.c) */
 	int64_t idle_ewma_ns;
 	int64_t stole_at, rests_until, rest_ns; /* steal.c; 0: not, or no longer */

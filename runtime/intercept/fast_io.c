@@ -24,6 +24,7 @@
 
 #define POLLED_MAX 64 /* descriptors of a poll(2) that are looked at afterwards */
 #define NO_WAIT_FLAGS (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE)
+#define SKIPS_MAX 16 /* attempts left out between two that are made */
 
 static long more(struct call *c, long found)
 {
@@ -46,21 +47,33 @@ static void note_drained(int fd, uint16_t hint, long n, size_t room, int flags)
 {
 	if ((hint & (FD_STREAM | FD_POLLED)) != FD_STREAM || n <= 0 || (flags & MSG_PEEK))
 		return;
-	bool drained = (size_t)n < room;
-	if (drained != ((hint & FD_DRAINED) != 0))
-		fd_hint_change(fd, FD_DRAINED, drained ? FD_DRAINED : 0);
+	if (!(hint & (FD_DRAINED | FD_REFILLED)) && (size_t)n < room)
+		fd_hint_change(fd, 0, FD_DRAINED);
+	/* It was thought to be empty, and this was the attempt that finds out. */
+	else if (unlikely((hint & (FD_DRAINED | FD_NONBLOCK)) == FD_DRAINED))
+		fd_hint_change(fd, FD_DRAINED, FD_REFILLED);
+}
+
+/* What comes in while the program works on what it got last is there at its next receive,
+ * again and again: finding that out now and then costs the others little. */
+static bool tries_all_the_same(void)
+{
+	struct worker *w = base_gs();
+
+	return ++w->io_skipped % SKIPS_MAX == 0;
 }
 
 /* Is the socket's next receive worth an attempt? */
 static inline bool may_have_data(uint16_t hint, int flags)
 {
-	return !(hint & FD_DRAINED) || (hint & FD_NONBLOCK) || (flags & NO_WAIT_FLAGS);
+	return !(hint & FD_DRAINED) || (hint & FD_NONBLOCK) || (flags & NO_WAIT_FLAGS) ||
+	       tries_all_the_same();
 }
 
 /* The attempt found nothing. */
 static long is_empty(struct call *c, int fd, uint16_t hint)
 {
-	fd_hint_change(fd, 0, FD_DRAINED);
+	fd_hint_change(fd, FD_REFILLED, FD_DRAINED);
 	return would_block(c, fd, hint);
 }
 
