@@ -46,8 +46,8 @@ pthread_t started(void *(*run)(void *), void *argument);
 void *joined(pthread_t thread);
 void *in_thread(void *(*run)(void *), void *argument);
 
-/* Waits at most five seconds until *word is value. */
-bool becomes(const int *word, int value);
+/* Waits at most five seconds until *word is value or more. */
+bool reaches(const int *word, int value);
 void set(int *word, int value);
 int add_one(int *word);
 

@@ -33,7 +33,7 @@ static void *signals_main(void *argument)
 {
 	pthread_t target = *(pthread_t *)argument;
 
-	if (!becomes(&armed, 1))
+	if (!reaches(&armed, 1))
 		say("never armed");
 	sleep_ms(3);
 	pthread_kill(target, SIGUSR1);
@@ -120,7 +120,7 @@ static void interrupt_calls(int flags)
 	for (unsigned i = 0; i < waiting_count; i++) {
 		armed = handled = over = 0;
 		pthread_t t = started(makes_the_call, (void *)&waiting_calls[i]);
-		becomes(&armed, 1);
+		reaches(&armed, 1);
 		signal_until_over(t);
 		joined(t);
 	}
@@ -170,7 +170,7 @@ CASE(calls_outlive_a_stop)
 			continue;
 		armed = over = 0;
 		pthread_t t = started(makes_the_call, (void *)&waiting_calls[i]);
-		becomes(&armed, 1);
+		reaches(&armed, 1);
 		sleep_ms(3);
 		if (write(orders[1], "", 1) != 1)
 			say_result("write", -1);

@@ -80,7 +80,7 @@ static void lock_and_end(struct shared *s)
 {
 	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 	started(locks_for_ever, s);
-	becomes(&s->locked, 1);
+	reaches(&s->locked, 1);
 	sleep_ms(10); /* somebody waits for it by now */
 	end_by(part_argument());
 }
@@ -112,7 +112,7 @@ CASE(robust_owner_in_another_process)
 	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		set(&s->locked, 0);
 		pid_t pid = part_started("robust_owner", ways[i]);
-		if (!becomes(&s->locked, 1))
+		if (!reaches(&s->locked, 1))
 			say("it is not locked");
 		in_thread(locks, s);
 		locks(s);
@@ -135,7 +135,7 @@ CASE(robust_owner_in_a_child)
 			sleep_ms(10);
 			end_by(i ? "exit" : "kill");
 		}
-		becomes(&s->locked, 1);
+		reaches(&s->locked, 1);
 		in_thread(locks, s);
 		say_end_of("child", pid);
 	}
@@ -148,7 +148,7 @@ PART(robust_owner_with_a_child)
 	struct shared *s = mapped(getenv("HOSTILE_FILE"));
 
 	if (fork() == 0) {
-		becomes(&s->done, 1);
+		reaches(&s->done, 1);
 		_exit(0);
 	}
 	lock_and_end(s);
@@ -160,7 +160,7 @@ CASE(robust_owner_that_leaves_a_child)
 
 	setenv("HOSTILE_FILE", path, 1);
 	pid_t pid = part_started("robust_owner_with_a_child", "kill");
-	becomes(&s->locked, 1);
+	reaches(&s->locked, 1);
 	in_thread(locks, s);
 	set(&s->done, 1);
 	say_end_of("the owner", pid);
@@ -176,7 +176,7 @@ static void *holds_recursive(void *shared)
 	pthread_mutex_lock(&s->recursive);
 	pthread_mutex_lock(&s->recursive);
 	set(&s->locked, 1);
-	becomes(&s->done, 1);
+	reaches(&s->done, 1);
 	pthread_mutex_unlock(&s->recursive);
 	pthread_mutex_unlock(&s->recursive);
 	return NULL;
@@ -205,7 +205,7 @@ CASE(recursive_mutex_of_two_processes)
 
 	setenv("HOSTILE_FILE", path, 1);
 	pid_t pid = part_started("recursive_owner", "");
-	becomes(&s->locked, 1);
+	reaches(&s->locked, 1);
 	for (int i = 0; i < 50; i++)
 		entered += in_thread(tries_recursive, s) == NULL;
 	say("entered %d", entered);
@@ -300,11 +300,11 @@ CASE(priority_inheritance_and_signals)
 	handle(SIGUSR2, counts, SA_RESTART);
 	pthread_mutex_lock(&pi.mutex);
 	pthread_t t = started(waits_for_pi, NULL);
-	becomes(&pi.locked, 1);
+	reaches(&pi.locked, 1);
 	for (int i = 1; i <= 6; i++) {
 		sleep_ms(2);
 		pthread_kill(t, i % 2 ? SIGUSR1 : SIGUSR2);
-		if (!becomes(&pi.came, i))
+		if (!reaches(&pi.came, i))
 			say("no handler");
 	}
 	say("handlers %d", pi.came);
@@ -338,7 +338,7 @@ CASE(priority_inheritance_and_robust)
 
 	init_pi(PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST);
 	pthread_t owner = started(locks_pi_and_ends, NULL);
-	becomes(&pi.locked, 1);
+	reaches(&pi.locked, 1);
 	for (int i = 0; i < 3; i++)
 		t[i] = started(locks_pi_robust, NULL);
 	joined(owner);

@@ -92,10 +92,10 @@ int add_one(int *word)
 	return __atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
 }
 
-bool becomes(const int *word, int value)
+bool reaches(const int *word, int value)
 {
 	for (int i = 0; i < 5000; i++) {
-		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) == value)
+		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) >= value)
 			return true;
 		sleep_ms(1);
 	}

@@ -78,7 +78,7 @@ static void *takes_alarms(void *unused)
 		say("sigwait: SIG%s", sigabbrev_np(sig));
 	}
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	if (!becomes(&came, 3))
+	if (!reaches(&came, 3))
 		say("no handler");
 	say("by this thread: %d", pthread_equal(taker, pthread_self()) != 0);
 	return NULL;
