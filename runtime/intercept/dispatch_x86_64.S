@@ -9,16 +9,10 @@
  * the caller's again.
  */
 #include "intercept/dispatch.h"
+#include "intercept/ucontext_x86_64.inc"
 
-/* Offset in struct ucontext of a register in its mcontext, by its place there. */
-#define GREG(n) (40 + 8 * (n))
-#define GREG_RSP GREG(15)
-#define GREG_RIP GREG(16)
-#define FPREGS 224
-
-/* The register with DWARF number reg is at r11 + GREG(n). */
-#define IN_FRAME(reg, n) \
-	.cfi_escape 0x10, reg, 3, 0x7b, 0x80 | (GREG(n) & 0x7f), GREG(n) >> 7
+#define FPREGS 224 /* in struct ucontext */
+#define R11 11 /* by its DWARF number */
 
 	.text
 
@@ -44,16 +38,16 @@ dispatch_handler:
 	ret				/* to dispatch_restorer */
 	.cfi_restore_state
 1:	mov	%rbx, %r11
-	/* From here on unwinders see the caller: DW_CFA_def_cfa_expression, breg11, deref.
-	 * r11 is its own no more, as behind any system call. */
-	.cfi_escape 0x0f, 4, 0x7b, 0x80 | (GREG(15) & 0x7f), GREG(15) >> 7, 0x06
-	IN_FRAME(12, 4)
-	IN_FRAME(13, 5)
-	IN_FRAME(14, 6)
-	IN_FRAME(15, 7)
-	IN_FRAME(6, 10)			/* rbp */
-	IN_FRAME(3, 11)			/* rbx */
-	IN_FRAME(16, 16)		/* rip */
+	/* From here on unwinders see the caller; r11 is its own no more, as behind any system
+	 * call. */
+	CFA_IN_FRAME(R11)
+	IN_FRAME(R11, 12, 4)
+	IN_FRAME(R11, 13, 5)
+	IN_FRAME(R11, 14, 6)
+	IN_FRAME(R11, 15, 7)
+	IN_FRAME(R11, 6, 10)			/* rbp */
+	IN_FRAME(R11, 3, 11)			/* rbx */
+	IN_FRAME(R11, 16, 16)		/* rip */
 	mov	FPREGS(%r11), %rcx
 	mov	FX_XFEATURES(%rcx), %eax
 	mov	FX_XFEATURES+4(%rcx), %edx
