@@ -5,26 +5,13 @@
  *
  * Beyond not crashing: what a note is said to contain, it contains.
  */
-#include "greenps.h"
 #include "lockfile.h"
 #include "notes.h"
+#include "quiet_tool.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-const char tool_name[] = "fuzz";
-
-void complain(const char *format, ...)
-{
-	char text[2048];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-}
 
 static void check_note(const struct note *note, size_t size)
 {

@@ -7,31 +7,18 @@
  *
  * Beyond not crashing: nothing that a recording has in it reaches the output raw.
  */
-#include "greenps.h"
 #include "present.h"
+#include "quiet_tool.h"
 #include "recording.h"
 #include "timeline.h"
 #include "view.h"
 
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FILE_MAX_BYTES 65536u
 #define TEXT_MAX 24u
-
-const char tool_name[] = "fuzz";
-
-void complain(const char *format, ...)
-{
-	char text[2048];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-}
 
 /* What the first bytes of the input choose. */
 enum { JSON = 1, MAP = 2, STACKS = 4, RAW = 128, FILES = 3 };

@@ -14,11 +14,10 @@
  * their place: inputs with answers that are new are kept.
  */
 #include "escape.h"
-#include "greenps.h"
+#include "quiet_tool.h"
 #include "symbols.h"
 
 #include <elfutils/libdwfl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,18 +30,6 @@
 #define STACK ((uint64_t)0x7e0000000000)
 #define STACK_WORDS 64
 #define FILE_MAX_BYTES 32768u
-
-const char tool_name[] = "fuzz";
-
-void complain(const char *format, ...)
-{
-	char text[2048];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-}
 
 /* ---- the process ------------------------------------------------------------------ */
 
