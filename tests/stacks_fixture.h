@@ -11,6 +11,7 @@
 #include "arch/compat.h"
 #include "arch/sys.h"
 #include "checker.h"
+#include "hibernate.h"
 #include "stack.h"
 
 #include <signal.h>
@@ -68,6 +69,19 @@ HARNESS_UNUSED static void finish(struct stack_cache *cache)
 	CHECK_EQ(stacks_used(), 0);
 	free(cache);
 	stacks_fini();
+}
+
+/* A stack of which 64 bytes are live. */
+HARNESS_UNUSED static void hibernate(stack_id stack)
+{
+	struct stack_sleeper s = { .stack = stack, .sp = (char *)stack_top(stack) - 64 };
+
+	memset(s.sp, 7, 64);
+	hibernate_lock();
+	REQUIRE(stack_lull(stack));
+	stacks_hibernate(&s, 1);
+	hibernate_unlock();
+	REQUIRE(stack_is_hibernated(stack));
 }
 
 HARNESS_UNUSED static bool kernel_installs_guards(void)

@@ -6,7 +6,6 @@
 #include "stacks_fixture.h"
 
 #include "arena.h"
-#include "hibernate.h"
 #include "later.h"
 #include "sleep.h"
 #include "uffd.h"
@@ -30,18 +29,6 @@ static bool begin(bool kernel)
 static void end(void)
 {
 	finish(cache);
-}
-
-static void hibernate(stack_id stack)
-{
-	struct stack_sleeper s = { .stack = stack, .sp = (char *)stack_top(stack) - 64 };
-
-	memset(s.sp, 7, 64);
-	hibernate_lock();
-	REQUIRE(stack_lull(stack));
-	stacks_hibernate(&s, 1);
-	hibernate_unlock();
-	REQUIRE(stack_is_hibernated(stack));
 }
 
 static bool is_there(const char *address)

@@ -7,7 +7,6 @@
 #include "arena.h"
 #include "green_sync.h"
 #include "guard.h"
-#include "hibernate.h"
 #include "stacks_fixture.h"
 
 #include <fcntl.h>
@@ -48,18 +47,6 @@ static void acquire_all(struct stack_cache *cache, stack_id *stacks)
 		REQUIRE(arena_slot_of(stack) < SLOTS);
 		stacks[arena_slot_of(stack)] = stack;
 	}
-}
-
-static void hibernate(stack_id stack)
-{
-	struct stack_sleeper s = { .stack = stack, .sp = (char *)stack_top(stack) - 64 };
-
-	memset(s.sp, 7, 64);
-	hibernate_lock();
-	CHECK(stack_lull(stack));
-	stacks_hibernate(&s, 1);
-	hibernate_unlock();
-	CHECK(stack_is_hibernated(stack));
 }
 
 static uint32_t mark(void)
