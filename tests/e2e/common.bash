@@ -127,6 +127,17 @@ needs_tracing() {
 	exit 1
 }
 
+# interceptions [all]: "MODE WORKERS ENGINE" a line, of greenrun's modes of interception: all
+# combinations, or some in which each of them occurs.
+interceptions() {
+	if [ "${1:-}" = all ]; then
+		printf '%s\n' {auto,patch,dispatch,both}' '{1,2,4}' '{io_uring,epoll}
+	else
+		printf '%s\n' 'auto 2 io_uring' 'patch 1 io_uring' 'patch 2 epoll' \
+			'dispatch 2 io_uring' 'dispatch 1 epoll' 'both 1 epoll' 'both 2 io_uring'
+	fi
+}
+
 summary() {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -399,17 +399,6 @@ conforms() {
 }
 
 limit=${CONFORM_LIMIT:-120}
-if [ "${CONFORM:-}" = all ]; then
-	configurations=$(printf '%s\n' {auto,patch,dispatch,both}' '{1,2,4}' '{io_uring,epoll})
-else
-	configurations='auto 2 io_uring
-		patch 1 io_uring
-		patch 2 epoll
-		dispatch 2 io_uring
-		dispatch 1 epoll
-		both 1 epoll
-		both 2 io_uring'
-fi
 for program in conform conform_cxx conform_openmp; do
 	label=$program
 	if ! [ -x "$build/tests/$program" ]; then
@@ -431,7 +420,7 @@ for program in conform conform_cxx conform_openmp; do
 			check "$natively checks" conforms "$program" "$run" --intercept "$mode" \
 				--workers "$workers" --engine "$engine"
 		fi
-	done <<<"$configurations"
+	done < <(interceptions "${CONFORM:-}")
 	label="$program serial"
 	left_out=$computing
 	check "$natively checks, but those that need preemption" conforms "$program" "$run" --serial

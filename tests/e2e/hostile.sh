@@ -51,17 +51,6 @@ same() {
 	return $bad
 }
 
-if [ "${HOSTILE:-}" = all ]; then
-	configurations=$(printf '%s\n' {auto,patch,dispatch,both}' '{1,2,4}' '{io_uring,epoll})
-else
-	configurations='auto 2 io_uring
-		patch 1 io_uring
-		patch 2 epoll
-		dispatch 2 io_uring
-		dispatch 1 epoll
-		both 1 epoll
-		both 2 io_uring'
-fi
 outcomes "$temp/native" "$temp/hostile" native
 grep -l '^SKIP' "$temp"/native/* | while read -r file; do
 	remark "natively $(basename "$file"): $(grep '^SKIP' "$file")"
@@ -74,7 +63,7 @@ while read -r mode workers engine; do
 	else
 		check "$cases cases" same --intercept "$mode" --workers "$workers" --engine "$engine"
 	fi
-done <<<"$configurations"
+done < <(interceptions "${HOSTILE:-}")
 # Its handler runs in the first thread, which has no turn while another one computes.
 label=serial
 sed -i '/^limit_of_cpu_time$/d' "$temp/list"
