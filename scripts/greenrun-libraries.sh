@@ -17,9 +17,13 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 build=$PWD/${BUILD:-build/release}
+threads=200 rounds=3 bad=0 servers=() inside=()
+if [ "${1:-}" = --rounds ]; then
+	[[ ${2:-} =~ ^[1-9][0-9]*$ ]] || { echo "$0: --rounds takes a number from 1" >&2; exit 2; }
+	rounds=$2
+	shift 2
+fi
 temp=$(mktemp -d)
-[ "${1:-}" != --rounds ] || { rounds=$2; shift 2; }
-threads=200 rounds=${rounds:-3} bad=0 servers=() inside=()
 
 clean_up() {
 	[ ${#servers[@]} -eq 0 ] || kill -9 "${servers[@]}" 2>/dev/null
