@@ -72,7 +72,8 @@ bool image_open(struct image *image, const struct dl_phdr_info *info)
 			table = open_table(image, image->bias + p->p_vaddr, p->p_memsz);
 		}
 	}
-	return executable == 1 && table && image->text_end - image->text > INT8_MAX;
+	uintptr_t size = image->text_end - image->text;
+	return executable == 1 && table && size > INT8_MAX && size <= INT32_MAX;
 }
 
 bool image_has_data(const struct image *image, uintptr_t address, size_t size)
@@ -179,20 +180,13 @@ bool image_function(const struct image *image, uint32_t i, struct function *func
 	       function->start < function->end;
 }
 
-long image_find(const struct image *image, uintptr_t address)
+long image_find(const struct image *image, long number, uintptr_t address)
 {
 	intptr_t offset = (intptr_t)(address - image->frame_header);
-	long low = -1, high = (long)image->functions;
 
-	while (high - low > 1) {
-		long middle = (low + high) / 2;
-
-		if (image->table[2 * middle] <= offset)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
+	while (number + 1 < (long)image->functions && image->table[2 * (number + 1)] <= offset)
+		number++;
+	return number;
 }
 
 /* ---- relocations --------------------------------------------------------------- */

@@ -40,8 +40,9 @@ struct function {
 /* Number i of image.functions, in ascending order; false: its entry has an unusual form. */
 bool image_function(const struct image *image, uint32_t i, struct function *function);
 
-/* The last function that starts at address or before; -1: none does. */
-long image_find(const struct image *image, uintptr_t address);
+/* The last function that starts at address or before; -1: none does.  number: what was
+ * found for an address not above it, or -1. */
+long image_find(const struct image *image, long number, uintptr_t address);
 
 /* Does a loaded segment that is not executable have all of these bytes? */
 bool image_has_data(const struct image *image, uintptr_t address, size_t size);

@@ -5,6 +5,7 @@
  * which are instructions, and where short jumps go.  Then room is made.
  */
 #include "intercept/site.h"
+#include "arch/cpu.h"
 #include "intercept/decode.h"
 
 #include <emmintrin.h>
@@ -19,6 +20,7 @@ struct search {
 	const struct image *image;
 	struct site_scratch bits;
 	uint32_t decoded_to; /* functions below this number */
+	long first, last;    /* functions around the last site */
 	struct site *sites;  /* max of them; the candidates' addresses, at first */
 	unsigned max, candidates;
 };
@@ -111,12 +113,9 @@ static enum kind kind_of(uint8_t before, uint8_t byte)
 	return before == 0x0f && byte == 0x05 ? KIND_SYSCALL : KIND_NONE;
 }
 
-/* The same of sixteen bytes, as two masks with a bit for each. */
-static void kinds_of(const uint8_t *code, unsigned *offsets, unsigned *syscalls)
+/* The same of sixteen bytes: those that are have all bits set. */
+static inline __m128i offsets_in(__m128i before, __m128i bytes, __m128i escape)
 {
-	const __m128i bytes = _mm_loadu_si128((const void *)code);
-	const __m128i before = _mm_loadu_si128((const void *)(code - 1));
-	const __m128i escape = _mm_cmpeq_epi8(before, _mm_set1_epi8(0x0f));
 #define IS(value, mask, wanted)                                           \
 	_mm_cmpeq_epi8(_mm_and_si128(value, _mm_set1_epi8((char)(mask))), \
 	               _mm_set1_epi8((char)(wanted)))
@@ -124,20 +123,79 @@ static void kinds_of(const uint8_t *code, unsigned *offsets, unsigned *syscalls)
 	const __m128i jcc = _mm_and_si128(escape, IS(bytes, 0xf0, 0x80));
 	const __m128i lea = _mm_and_si128(IS(before, 0xff, 0x8d), IS(bytes, 0xc7, 0x05));
 	const __m128i begin = _mm_and_si128(IS(before, 0xff, 0xc7), IS(bytes, 0xff, 0xf8));
-	const __m128i call = _mm_and_si128(escape, IS(bytes, 0xff, 0x05));
 #undef IS
-	*offsets = (unsigned)_mm_movemask_epi8(
-		_mm_or_si128(_mm_or_si128(branch, jcc), _mm_or_si128(lea, begin)));
-	*syscalls = (unsigned)_mm_movemask_epi8(call);
+	return _mm_or_si128(_mm_or_si128(branch, jcc), _mm_or_si128(lea, begin));
 }
 
-/* The opcode's last byte lies at code + at. */
-static void add_far_target(struct search *s, const uint8_t *code, uintptr_t at)
-{
-	int32_t offset;
+/* Of 64 bytes: a bit for each that may be an opcode with an offset behind it, and how many
+ * those are; for system calls a bit for each place modulo 16. */
+struct block {
+	uint64_t offsets;
+	unsigned count, syscalls;
+};
 
-	memcpy(&offset, code + at + 1, sizeof(offset));
-	add_target(s, s->image->text + at + 5 + (uintptr_t)(intptr_t)offset);
+static inline struct block look_at(const uint8_t *code)
+{
+	__m128i sum = _mm_setzero_si128(), calls = sum;
+	struct block block = { 0 };
+
+#pragma GCC unroll 4
+	for (unsigned i = 0; i < 64; i += 16) {
+		const __m128i bytes = _mm_loadu_si128((const void *)(code + i));
+		const __m128i before = _mm_loadu_si128((const void *)(code + i - 1));
+		const __m128i escape = _mm_cmpeq_epi8(before, _mm_set1_epi8(0x0f));
+		const __m128i offsets = offsets_in(before, bytes, escape);
+		const __m128i call = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x05));
+
+		calls = _mm_or_si128(calls, _mm_and_si128(escape, call));
+		sum = _mm_sub_epi8(sum, offsets);
+		block.offsets |= (uint64_t)(unsigned)_mm_movemask_epi8(offsets) << i;
+	}
+	sum = _mm_sad_epu8(sum, _mm_setzero_si128());
+	block.count = (unsigned)(_mm_cvtsi128_si32(sum) + _mm_extract_epi16(sum, 4));
+	block.syscalls = (unsigned)_mm_movemask_epi8(calls);
+	return block;
+}
+
+/* Opcodes whose targets are still to be noted: what so many of 64 bytes are cannot be
+ * foretold, so they are gathered first, without a branch for each. */
+#define FAR_MAX 1024
+struct far {
+	uint32_t at[FAR_MAX + 128]; /* their last bytes, in the text */
+	unsigned count;
+};
+
+static void note_far(struct search *s, struct far *far)
+{
+	const uintptr_t size = s->image->text_end - s->image->text;
+	const uint8_t *code = (const uint8_t *)s->image->text;
+	uint64_t *targets = s->bits.targets;
+
+	for (unsigned i = 0; i < far->count; i++) {
+		uintptr_t at = far->at[i];
+		int32_t offset;
+
+		memcpy(&offset, code + at + 1, sizeof(offset));
+		at += 5 + (uintptr_t)(intptr_t)offset;
+		if (at < size)
+			targets[at / 64] |= (uint64_t)1 << (at % 64);
+	}
+	far->count = 0;
+}
+
+static inline void gather(struct far *far, uintptr_t at, struct block block)
+{
+	const uint64_t none = (uint64_t)1 << 63; /* for the built-in; beyond the count */
+	unsigned i = 0;
+
+	do
+		for (unsigned end = i + 4; i < end; i++) {
+			far->at[far->count + i] =
+				(uint32_t)at + (unsigned)__builtin_ctzll(block.offsets | none);
+			block.offsets &= block.offsets - 1;
+		}
+	while (unlikely(i < block.count));
+	far->count += block.count;
 }
 
 static void add_candidate(struct search *s, uintptr_t at)
@@ -147,6 +205,20 @@ static void add_candidate(struct search *s, uintptr_t at)
 	s->candidates++;
 }
 
+/* From at to end, where one of the places that bits has, modulo 16, is that of one. */
+static void add_candidates(struct search *s, uintptr_t at, uintptr_t end, unsigned bits)
+{
+	const uint8_t *code = (const uint8_t *)s->image->text;
+
+	for (uintptr_t from = at; from < end; from += 16)
+		for (unsigned left = bits; left; left &= left - 1) {
+			uintptr_t it = from + (unsigned)__builtin_ctz(left);
+
+			if (it < end && kind_of(code[it - 1], code[it]) == KIND_SYSCALL)
+				add_candidate(s, it);
+		}
+}
+
 /* All of the text, without knowing where instructions begin: possible system calls, in
  * ascending order, and whatever might be a jump with a four-byte offset, or take the
  * address of code. */
@@ -154,33 +226,38 @@ static void scan(struct search *s)
 {
 	uintptr_t size = s->image->text_end - s->image->text, at = 1;
 	const uint8_t *code = (const uint8_t *)s->image->text;
-	unsigned offsets, syscalls;
+	struct far far;
 
-	for (; at + 16 + 4 <= size; at += 16) {
-		kinds_of(code + at, &offsets, &syscalls);
-		for (; offsets; offsets &= offsets - 1)
-			add_far_target(s, code, at + (unsigned)__builtin_ctz(offsets));
-		for (; syscalls; syscalls &= syscalls - 1)
-			add_candidate(s, at + (unsigned)__builtin_ctz(syscalls));
-	}
-	for (; at < size; at++) {
-		enum kind kind = kind_of(code[at - 1], code[at]);
+	far.count = 0;
+	for (; at + 64 + 4 <= size; at += 64) {
+		struct block block = look_at(code + at);
 
-		if (kind == KIND_OFFSET && at + 4 < size)
-			add_far_target(s, code, at);
-		else if (kind == KIND_SYSCALL)
-			add_candidate(s, at);
+		gather(&far, at, block);
+		if (unlikely(far.count > FAR_MAX))
+			note_far(s, &far);
+		if (unlikely(block.syscalls))
+			add_candidates(s, at, at + 64, block.syscalls);
 	}
+	for (uintptr_t last = at; last + 4 < size; last++)
+		if (kind_of(code[last - 1], code[last]) == KIND_OFFSET)
+			far.at[far.count++] = (uint32_t)last;
+	note_far(s, &far);
+	add_candidates(s, at, size, 0xffff);
 }
 
 /* ---- instructions --------------------------------------------------------------- */
+
+static bool decode_at(const struct search *s, uintptr_t at, struct insn *insn)
+{
+	return insn_decode((const uint8_t *)at, s->image->text_end - at, insn) != 0;
+}
 
 /* Where it stopped, because it did not know an instruction, or at the end. */
 static uintptr_t decode_range(struct search *s, uintptr_t at, uintptr_t end)
 {
 	struct insn insn;
 
-	for (; at < end && insn_decode((const uint8_t *)at, end - at, &insn); at += insn.length) {
+	for (; at < end && decode_at(s, at, &insn) && at + insn.length <= end; at += insn.length) {
 		set(s, s->bits.starts, at);
 		add_reference(s, (const uint8_t *)at, &insn);
 	}
@@ -205,15 +282,14 @@ static void decode_function(struct search *s, uint32_t number)
  * Sites come in ascending order. */
 static void decode_around(struct search *s, uintptr_t site)
 {
-	long first = image_find(s->image, site - INT8_MAX - INSN_MAX);
-	long last = image_find(s->image, site + INT8_MAX + INSN_MAX);
+	s->first = image_find(s->image, s->first, site - INT8_MAX - INSN_MAX);
+	s->last = image_find(s->image, s->last, site + INT8_MAX + INSN_MAX);
+	long first = s->first < (long)s->decoded_to ? (long)s->decoded_to : s->first;
 
-	if (first < (long)s->decoded_to)
-		first = (long)s->decoded_to;
-	for (; first <= last; first++)
+	for (; first <= s->last; first++)
 		decode_function(s, (uint32_t)first);
-	if (last >= (long)s->decoded_to)
-		s->decoded_to = (uint32_t)last + 1;
+	if (s->last >= (long)s->decoded_to)
+		s->decoded_to = (uint32_t)s->last + 1;
 }
 
 /* ---- room ----------------------------------------------------------------------- */
@@ -228,20 +304,17 @@ static bool is_landing(uintptr_t at)
 
 /* May it be executed elsewhere?  What goes somewhere else may not, and landings shall stay
  * where they are. */
-static bool can_move(uintptr_t at, struct insn *insn)
+static bool can_move(const struct search *s, uintptr_t at, struct insn *insn)
 {
-	return insn_decode((const uint8_t *)at, INSN_MAX, insn) && insn->flow == FLOW_NEXT &&
-	       !is_landing(at);
+	return decode_at(s, at, insn) && insn->flow == FLOW_NEXT && !is_landing(at);
 }
 
 /* Code between functions may be none: only what sets the number of a call looks like it. */
-static bool is_believable(const struct search *s, uintptr_t site)
+static bool is_believable(const struct search *s, uintptr_t site, const struct function *f)
 {
-	long number = image_find(s->image, site);
 	const uint8_t *code = (const uint8_t *)site;
-	struct function f;
 
-	if (number >= 0 && image_function(s->image, (uint32_t)number, &f) && site < f.end)
+	if (site < f->end)
 		return true;
 	return is_set(s, s->bits.starts, site - 5) && code[-5] == 0xb8 && code[-3] < 2 &&
 	       code[-2] == 0 && code[-1] == 0;
@@ -249,16 +322,13 @@ static bool is_believable(const struct search *s, uintptr_t site)
 
 /* [endbr64]; mov $nr, %eax; syscall; …, a short function: libc's in assembly look like it,
  * and a few others. */
-static int32_t stub_number(const struct search *s, uintptr_t site)
+static int32_t stub_number(uintptr_t site, const struct function *f)
 {
-	long number = image_find(s->image, site);
 	const uint8_t *code = (const uint8_t *)site - 5;
-	struct function f;
 	int32_t nr;
 
-	if (number < 0 || !image_function(s->image, (uint32_t)number, &f) || code[0] != 0xb8 ||
-	    f.end - f.start > STUB_SIZE_MAX ||
-	    (f.start != site - 5 && (f.start != site - 9 || !is_landing(f.start))))
+	if (!f->end || code[0] != 0xb8 || f->end - f->start > STUB_SIZE_MAX ||
+	    (f->start != site - 5 && (f->start != site - 9 || !is_landing(f->start))))
 		return -1;
 	memcpy(&nr, code + 1, sizeof(nr));
 	return nr;
@@ -277,7 +347,7 @@ static uintptr_t find_window(const struct search *s, uintptr_t site)
 		while (!is_set(s, s->bits.starts, before))
 			if (--before < s->image->text || site - before > INSN_MAX)
 				return 0;
-		if (is_set(s, s->bits.targets, at) || !can_move(before, &insn) ||
+		if (is_set(s, s->bits.targets, at) || !can_move(s, before, &insn) ||
 		    before + insn.length != at || is_set(s, s->bits.taken, before))
 			return 0;
 		at = before;
@@ -304,8 +374,7 @@ static bool is_free_padding(const struct search *s, uintptr_t at)
 	uintptr_t end = at;
 
 	while (end - at < JUMP_SIZE) {
-		if (!in_text(s->image, end + INSN_MAX) ||
-		    !insn_decode((const uint8_t *)end, INSN_MAX, &insn) ||
+		if (!in_text(s->image, end + INSN_MAX) || !decode_at(s, end, &insn) ||
 		    !is_padding((const uint8_t *)end, &insn))
 			return false;
 		end += insn.length;
@@ -327,8 +396,7 @@ static uintptr_t find_pad(const struct search *s, uintptr_t site)
 	if (to > s->image->text_end)
 		to = s->image->text_end;
 	for (uintptr_t at = from; at < to; at++) {
-		if (!is_set(s, s->bits.starts, at) ||
-		    !insn_decode((const uint8_t *)at, INSN_MAX, &insn))
+		if (!is_set(s, s->bits.starts, at) || !decode_at(s, at, &insn))
 			continue;
 		if ((insn.flow == FLOW_JUMP || insn.flow == FLOW_INDIRECT ||
 		     insn.flow == FLOW_END) &&
@@ -340,18 +408,15 @@ static uintptr_t find_pad(const struct search *s, uintptr_t site)
 
 /* Is it code of a function that the decoder could not follow to there?  (Else the two
  * bytes are part of another instruction, or no code.) */
-static bool is_unreached(const struct search *s, uintptr_t site)
+static bool is_unreached(const struct site *site, struct function f)
 {
-	long number = image_find(s->image, site);
-	struct function f;
 	struct insn insn;
 
-	if (number < 0 || !image_function(s->image, (uint32_t)number, &f) || f.signal_frame ||
-	    site >= f.end)
+	if (f.signal_frame || site->at >= f.end)
 		return false;
-	while (f.start < site && insn_decode((const uint8_t *)f.start, f.end - f.start, &insn))
+	while (f.start < site->at && insn_decode((const uint8_t *)f.start, f.end - f.start, &insn))
 		f.start += insn.length;
-	return f.start < site;
+	return f.start < site->at;
 }
 
 static void take(const struct search *s, uintptr_t from, uintptr_t to)
@@ -360,10 +425,11 @@ static void take(const struct search *s, uintptr_t from, uintptr_t to)
 		set(s, s->bits.taken, from);
 }
 
-static bool make_room(const struct search *s, struct site *site)
+/* function: the last one that begins before the site; all zero if there is none. */
+static bool make_room(const struct search *s, struct site *site, const struct function *function)
 {
 	site->pad = 0;
-	if (!is_believable(s, site->at))
+	if (!is_believable(s, site->at, function))
 		return false;
 	site->window = find_window(s, site->at);
 	if (!site->window) {
@@ -374,15 +440,16 @@ static bool make_room(const struct search *s, struct site *site)
 		take(s, site->pad, site->pad + JUMP_SIZE);
 	}
 	take(s, site->window, site->at + 2);
-	site->stub_nr = stub_number(s, site->at);
+	site->stub_nr = stub_number(site->at, function);
 	return true;
 }
 
 unsigned sites_find(const struct image *image, void *scratch, struct site *sites, unsigned max,
                     unsigned *left)
 {
-	struct search s = { .image = image, .sites = sites, .max = max };
+	struct search s = { .image = image, .sites = sites, .max = max, .first = -1, .last = -1 };
 	unsigned count = 0, candidates;
+	long number = -1;
 
 	s.bits.starts = scratch;
 	s.bits.targets = s.bits.starts + words(image);
@@ -395,10 +462,14 @@ unsigned sites_find(const struct image *image, void *scratch, struct site *sites
 	image_pointers(image, add_target, &s);
 	for (unsigned i = 0; i < candidates; i++) {
 		struct site site = { .at = sites[i].at };
+		struct function f = { 0 };
 
+		number = image_find(image, number, site.at);
+		if (number < 0 || !image_function(image, (uint32_t)number, &f))
+			f = (struct function){ 0 };
 		if (!is_set(&s, s.bits.starts, site.at))
-			*left += is_unreached(&s, site.at);
-		else if (make_room(&s, &site))
+			*left += is_unreached(&site, f);
+		else if (make_room(&s, &site, &f))
 			sites[count++] = site;
 		else
 			++*left;
