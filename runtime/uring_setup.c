@@ -254,6 +254,12 @@ static int open_ring(struct uring *u)
 		return r;
 	set_ring_fd(u, fd_private(u->ring.ring_fd));
 	u->cq_mask = *u->ring.cq.kring_mask;
+	u->enter_flags = 0;
+	/* Before it is restricted: from then on nothing can be registered. */
+	if (in_use(FEATURE_RING_FD) && register_fd(u)) {
+		u->ring_registered = true;
+		u->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	}
 	/* A child made by fork() shall not see the rings at all. */
 	r = io_uring_ring_dontfork(&u->ring);
 	if (!r && restricted)
@@ -261,11 +267,6 @@ static int open_ring(struct uring *u)
 	if (r < 0) {
 		close_ring(u);
 		return r;
-	}
-	u->enter_flags = 0;
-	if (in_use(FEATURE_RING_FD) && register_fd(u)) {
-		u->ring_registered = true;
-		u->enter_flags |= IORING_ENTER_REGISTERED_RING;
 	}
 	if (u->ring.features & IORING_FEAT_NO_IOWAIT)
 		u->enter_flags |= IORING_ENTER_NO_IOWAIT; /* a sleeping worker is idle */

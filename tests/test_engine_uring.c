@@ -321,8 +321,9 @@ static void check_flags(const struct uring *u)
 		REQUIRE(!(flags & (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)));
 	if (!feature_on(FEATURE_DEFER_TASKRUN))
 		REQUIRE(!(flags & IORING_SETUP_DEFER_TASKRUN));
-	if (!feature_on(FEATURE_RING_FD))
-		REQUIRE(!(u->ring_registered));
+	char features[512];
+	feature_list(features, sizeof(features));
+	REQUIRE_EQ(u->ring_registered, strstr(features, "+ring_fd") != NULL);
 	if (!feature_on(FEATURE_RESTRICTIONS))
 		REQUIRE(!(flags & IORING_SETUP_R_DISABLED));
 	if (!feature_on(FEATURE_MULTISHOT_POLL))
