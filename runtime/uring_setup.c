@@ -4,8 +4,8 @@
  *
  * The floor is Linux 5.15.  Flags by the kernel that has them: SUBMIT_ALL 5.18,
  * COOP_TASKRUN and registered ring descriptors 5.19 and 5.18, SINGLE_ISSUER 6.0,
- * DEFER_TASKRUN 6.1.  Each is tried by itself on a trial ring, so that any
- * selection of them may be missing or switched off.
+ * DEFER_TASKRUN 6.1.  One trial ring has all of them.  Where that does not work, each
+ * is tried by itself on another, so that any selection of them may be missing.
  */
 #include "engine_uring.h"
 
@@ -400,13 +400,48 @@ static const char *reason(int error)
 	}
 }
 
-static int probe_ring(struct uring *u)
+/* Has the kernel what is taken for granted? */
+static bool has_the_floor(struct io_uring *ring)
 {
 	const unsigned needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SINGLE_MMAP |
 	                        IORING_FEAT_RW_CUR_POS;
+
+	return (ring->features & needed) == needed && has_opcodes(ring);
+}
+
+/* All features on one ring, as since Linux 6.1: the kernel takes its time with each ring that
+ * is closed.  False: not all of them are there, or something went wrong. */
+static bool probe_at_once(void)
+{
+	struct uring trial = { .bell = -1 };
+	bool multishot = false, ring_fd;
+
+	if (try_ring(&trial.ring, IORING_SETUP_SUBMIT_ALL | TASK_FLAGS_COOP | TASK_FLAGS_DEFER |
+	                                  IORING_SETUP_R_DISABLED) < 0)
+		return false;
+	trial.enter_fd = trial.ring.ring_fd;
+	ring_fd = takes_ring_fd(&trial);
+	bool all = has_the_floor(&trial.ring) && ring_restrict(&trial.ring) == 0 &&
+	           try_poll(&trial, &multishot) == 0;
+	io_uring_queue_exit(&trial.ring);
+	if (!all)
+		return false;
+	found(FEATURE_IO_URING, true);
+	found(FEATURE_RING_FD, ring_fd);
+	found(FEATURE_MULTISHOT_POLL, multishot);
+	found(FEATURE_SUBMIT_ALL, true);
+	found(FEATURE_COOP_TASKRUN, true);
+	found(FEATURE_SINGLE_ISSUER, true);
+	found(FEATURE_DEFER_TASKRUN, true);
+	found(FEATURE_RESTRICTIONS, true);
+	return true;
+}
+
+static int probe_ring(struct uring *u)
+{
 	bool multishot = false;
 
-	if ((u->ring.features & needed) != needed || !has_opcodes(&u->ring))
+	if (!has_the_floor(&u->ring))
 		return -EOPNOTSUPP;
 	found(FEATURE_RING_FD, takes_ring_fd(u));
 	int r = try_poll(u, &multishot);
@@ -423,6 +458,8 @@ int uring_probe(char *why, size_t size)
 		snprintf(why, size, "io_uring is switched off by GREEN_FEATURES");
 		return -EOPNOTSUPP;
 	}
+	if (probe_at_once())
+		return 0;
 	int r = await_ring(&trial.ring, 0, try_ring);
 	if (r == 0) {
 		trial.enter_fd = trial.ring.ring_fd;

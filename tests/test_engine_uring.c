@@ -301,6 +301,26 @@ URING_TEST(probe_says_why)
 	REQUIRE_EQ(count_fds(), fds);
 }
 
+/* As on kernels that do not have all of them. */
+URING_TEST(features_are_found_one_by_one_as_well)
+{
+	char why[128] = "", at_once[512], one_by_one[512];
+
+	feature_reset();
+	REQUIRE_EQ(engine->probe(why, sizeof(why)), 0);
+	feature_list(at_once, sizeof(at_once));
+	feature_reset();
+	fault.nr = SYS_io_uring_setup;
+	fault.error = EINVAL;
+	fault.left = 1;
+	sys_fault_hook = fault_for_a_while;
+	REQUIRE_EQ(engine->probe(why, sizeof(why)), 0);
+	sys_fault_hook = NULL;
+	REQUIRE_EQ(fault.left, 0);
+	feature_list(one_by_one, sizeof(one_by_one));
+	REQUIRE_EQ(strcmp(at_once, one_by_one), 0);
+}
+
 static const struct {
 	enum feature feature;
 	const char *off;
