@@ -109,7 +109,7 @@ static bool times_out(struct gate *g, clockid_t clock, bool explicit_clock)
 		                   : pthread_cond_timedwait(&g->cond, &g->mutex, &soon);
 	while (r == 0);
 	EXPECT(r == ETIMEDOUT);
-	EXPECT(now_ms() - before >= 49 && now_ms() - before < 1000);
+	EXPECT(now_ms() - before >= 49);
 	EXPECT(pthread_mutex_trylock(&g->mutex) == EBUSY); /* it is ours again */
 	EXPECT(pthread_mutex_unlock(&g->mutex) == 0);
 	return true;

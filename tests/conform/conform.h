@@ -45,6 +45,9 @@ bool skipped(const char *reason);
 
 uint64_t now_ms(void); /* monotonic */
 void sleep_ms(unsigned ms);
+/* Time for others to block in the calls they are about to make: short sleeps, because what
+ * holds up the whole process takes one of them only. */
+void let_block(void);
 /* The time on a clock in so many milliseconds. */
 struct timespec in_ms(clockid_t clock, int ms);
 
@@ -57,6 +60,8 @@ void *in_thread(void *(*run)(void *), void *argument);
 
 /* Waits at most five seconds until *word is at least value. */
 bool reaches(const int *word, int value);
+/* The same for a signal that the calling thread blocks. */
+bool becomes_pending(int number);
 
 /* How a child ends in which run() is called, whose result is its exit status. */
 int child_status(int (*run)(void));

@@ -62,7 +62,7 @@ CHECK(close_leaves_what_comes_later)
 	EXPECT(open_pair(SOCK_STREAM));
 	fd = pair[0];
 	pthread_t t = started(reads_one, &fd);
-	sleep_ms(30);
+	let_block();
 	EXPECT(close(pair[0]) == 0);
 	sleep_ms(10);
 	EXPECT(write(pair[1], "late", 4) == 4);
@@ -81,10 +81,10 @@ CHECK(number_is_used_again_while_somebody_waits)
 	EXPECT(open_pair(SOCK_STREAM));
 	fd = pair[0];
 	pthread_t t = started(reads_one, &fd);
-	sleep_ms(30);
+	let_block();
 	EXPECT(pipe(other) == 0 && dup2(other[0], fd) == fd);
 	pthread_t u = started(reads_one, &fd);
-	sleep_ms(30);
+	let_block();
 	EXPECT(write(pair[1], "sock", 4) == 4);
 	EXPECT(joined(t) == (void *)4L);
 	EXPECT(write(other[1], "pipe!", 5) == 5);
@@ -122,7 +122,7 @@ CHECK(shutdown_ends_an_accept)
 
 	EXPECT(fd >= 0);
 	pthread_t t = started(accepts_one, &fd);
-	sleep_ms(30);
+	let_block();
 	EXPECT(shutdown(fd, SHUT_RD) == 0);
 	EXPECT(joined(t) == (void *)(intptr_t)-EINVAL);
 	close(fd);
@@ -384,6 +384,16 @@ CHECK(eventfd_write_waits)
 	return true;
 }
 
+static int reads_done;
+
+static void *reads_one_and_says_so(void *argument)
+{
+	void *result = reads_one(argument);
+
+	add_one(&reads_done);
+	return result;
+}
+
 CHECK(terminal_read_by_two)
 {
 	struct termios raw;
@@ -393,10 +403,11 @@ CHECK(terminal_read_by_two)
 	tcgetattr(fd, &raw);
 	cfmakeraw(&raw);
 	tcsetattr(fd, TCSANOW, &raw);
-	pthread_t t = started(reads_one, &fd), u = started(reads_one, &fd);
-	sleep_ms(30);
+	reads_done = 0;
+	pthread_t t = started(reads_one_and_says_so, &fd), u = started(reads_one_and_says_so, &fd);
+	let_block();
 	EXPECT(write(host, "a", 1) == 1);
-	sleep_ms(30);
+	EXPECT(reaches(&reads_done, 1));
 	EXPECT(write(host, "b", 1) == 1);
 	EXPECT(joined(t) == (void *)1L && joined(u) == (void *)1L);
 	EXPECT(write(fd, "out", 3) == 3);

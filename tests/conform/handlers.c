@@ -182,7 +182,7 @@ CHECK(handler_jumps_out)
 
 static void *kills_after(void *argument)
 {
-	sleep_ms(20);
+	let_block();
 	pthread_kill(*(pthread_t *)argument, SIGUSR1);
 	return NULL;
 }

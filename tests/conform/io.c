@@ -124,7 +124,7 @@ CHECK(receive_timeout)
 	EXPECT(open_pair());
 	EXPECT(setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0);
 	EXPECT(recv(pair[0], &byte, 1, 0) == -1 && errno == EAGAIN);
-	EXPECT(now_ms() - before >= 45 && now_ms() - before < 2000);
+	EXPECT(now_ms() - before >= 45);
 	EXPECT(read(pair[0], &byte, 1) == -1 && errno == EAGAIN);
 	close_pair();
 	return true;
@@ -226,7 +226,7 @@ CHECK(close_leaves_a_read)
 	reading = 0;
 	t = started(reads_one, &pair[0]);
 	EXPECT(reaches(&reading, 1));
-	sleep_ms(30);
+	let_block();
 	EXPECT(close(copy) == 0);
 	EXPECT(write(pair[1], "x", 1) == 1);
 	EXPECT(joined(t) == (void *)1L);

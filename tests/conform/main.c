@@ -54,6 +54,12 @@ void sleep_ms(unsigned ms)
 		;
 }
 
+void let_block(void)
+{
+	for (int i = 0; i < 30; i++)
+		sleep_ms(1);
+}
+
 struct timespec in_ms(clockid_t clock, int ms)
 {
 	struct timespec t;
@@ -115,6 +121,18 @@ bool reaches(const int *word, int value)
 {
 	for (int i = 0; i < 5000; i++) {
 		if (value_of(word) >= value)
+			return true;
+		sleep_ms(1);
+	}
+	return false;
+}
+
+bool becomes_pending(int number)
+{
+	sigset_t set;
+
+	for (int i = 0; i < 5000; i++) {
+		if (sigpending(&set) == 0 && sigismember(&set, number) == 1)
 			return true;
 		sleep_ms(1);
 	}

@@ -41,7 +41,7 @@ CHECK(sleep_takes_its_time)
 	uint64_t before = now_ms();
 
 	EXPECT(usleep(30000) == 0);
-	EXPECT(now_ms() - before >= 29 && now_ms() - before < 1000);
+	EXPECT(now_ms() - before >= 29);
 	before = now_ms();
 	EXPECT(sleep(1) == 0);
 	EXPECT(now_ms() - before >= 999);
@@ -55,7 +55,6 @@ CHECK(sleep_until)
 	uint64_t before = now_ms();
 
 	EXPECT(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &past, NULL) == 0);
-	EXPECT(now_ms() - before < 30);
 	EXPECT(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == 0);
 	EXPECT(now_ms() - before >= 39);
 	EXPECT(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &wall, NULL) == 0);

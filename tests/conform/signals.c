@@ -313,7 +313,7 @@ CHECK(sigwait_from_the_process)
 	EXPECT(mask_only(SIG_BLOCK, SIGUSR1) == 0);
 	t = started(waits_for_signal, NULL);
 	EXPECT(reaches(&ready, 1));
-	sleep_ms(20);
+	let_block();
 	EXPECT(kill(getpid(), SIGUSR1) == 0);
 	EXPECT(joined(t) == (void *)SIGUSR1);
 	EXPECT(mask_only(SIG_UNBLOCK, SIGUSR1) == 0);
@@ -354,7 +354,7 @@ CHECK(sigtimedwait_times_out)
 
 static void *kills_later(void *argument)
 {
-	sleep_ms(30);
+	let_block();
 	pthread_kill(*(pthread_t *)argument, SIGUSR1);
 	return NULL;
 }
@@ -421,12 +421,10 @@ CHECK(signal_of_a_child_pending)
 	EXPECT(on(SIGUSR1, 0, &old));
 	EXPECT(mask_only(SIG_BLOCK, SIGUSR1) == 0);
 	EXPECT(child_kills(SIGUSR1));
-	sleep_ms(30);
-	EXPECT(sigpending(&set) == 0 && sigismember(&set, SIGUSR1) == 1 && handled == 0);
+	EXPECT(becomes_pending(SIGUSR1) && handled == 0);
 	EXPECT(sigtimedwait(&set, &info, &soon) == SIGUSR1);
 	EXPECT(info.si_code == SI_USER && info.si_pid > 0 && info.si_pid != getpid());
-	EXPECT(child_kills(SIGUSR1));
-	sleep_ms(30);
+	EXPECT(child_kills(SIGUSR1) && becomes_pending(SIGUSR1));
 	EXPECT(mask_only(SIG_UNBLOCK, SIGUSR1) == 0);
 	EXPECT(handled == 1 && handled_info.si_code == SI_USER);
 	EXPECT(off(SIGUSR1, &old));
@@ -463,9 +461,9 @@ static int pipes[2];
 
 static void *writes_later(void *argument)
 {
-	sleep_ms(30);
+	let_block();
 	pthread_kill(*(pthread_t *)argument, SIGUSR1);
-	sleep_ms(30);
+	let_block();
 	if (write(pipes[1], "x", 1) != 1)
 		return NULL;
 	return argument;

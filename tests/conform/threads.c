@@ -60,18 +60,38 @@ CHECK(thread_join_before_end)
 	return true;
 }
 
+static int sleepers;
+
+static void *sleeps_until_all_do(void *argument)
+{
+	add_one(&sleepers);
+	return (void *)(intptr_t)reaches(&sleepers, (int)(intptr_t)argument);
+}
+
 CHECK(thread_sleeps_overlap)
 {
 	enum { COUNT = 50 };
 	pthread_t t[COUNT];
-	uint64_t before = now_ms();
 
+	sleepers = 0;
 	for (int i = 0; i < COUNT; i++)
-		t[i] = started(sleeps, (void *)100L);
+		t[i] = started(sleeps_until_all_do, (void *)COUNT);
 	for (int i = 0; i < COUNT; i++)
-		joined(t[i]);
-	EXPECT(now_ms() - before < 2000);
+		EXPECT(joined(t[i]));
 	return true;
+}
+
+static int told;
+
+static void *sleeps_until_told(void *argument)
+{
+	return reaches(&told, 1) ? argument : NULL;
+}
+
+static pthread_t started_until_told(void *argument)
+{
+	__atomic_store_n(&told, 0, __ATOMIC_SEQ_CST);
+	return started(sleeps_until_told, argument);
 }
 
 static void *counts(void *argument)
@@ -151,12 +171,12 @@ CHECK(thread_created_detached)
 
 CHECK(thread_join_detached_is_an_error)
 {
-	pthread_t t = started(sleeps, (void *)100L);
+	pthread_t t = started_until_told(NULL);
 
 	EXPECT(pthread_detach(t) == 0);
 	EXPECT(pthread_join(t, NULL) == EINVAL);
 	EXPECT(pthread_detach(t) == EINVAL);
-	sleep_ms(120);
+	add_one(&told);
 	return true;
 }
 
@@ -168,34 +188,36 @@ CHECK(thread_join_self_is_an_error)
 
 CHECK(thread_tryjoin)
 {
-	pthread_t t = started(sleeps, (void *)50L);
+	pthread_t t = started_until_told((void *)50L);
 	void *result;
 
 	EXPECT(pthread_tryjoin_np(t, &result) == EBUSY);
-	sleep_ms(80);
-	for (int i = 0; i < 100 && pthread_tryjoin_np(t, &result) == EBUSY; i++)
-		sleep_ms(10);
+	add_one(&told);
+	for (int i = 0; i < 5000 && pthread_tryjoin_np(t, &result) == EBUSY; i++)
+		sleep_ms(1);
 	EXPECT(result == (void *)50L);
 	return true;
 }
 
 CHECK(thread_timedjoin)
 {
-	pthread_t t = started(sleeps, (void *)100L);
-	struct timespec soon = in_ms(CLOCK_REALTIME, 20), late = in_ms(CLOCK_REALTIME, 5000);
+	pthread_t t = started_until_told((void *)100L);
+	struct timespec soon = in_ms(CLOCK_REALTIME, 20), late = in_ms(CLOCK_REALTIME, 20000);
 	void *result;
 
 	EXPECT(pthread_timedjoin_np(t, &result, &soon) == ETIMEDOUT);
+	add_one(&told);
 	EXPECT(pthread_timedjoin_np(t, &result, &late) == 0 && result == (void *)100L);
 	return true;
 }
 
 CHECK(thread_clockjoin)
 {
-	pthread_t t = started(sleeps, (void *)100L);
-	struct timespec soon = in_ms(CLOCK_MONOTONIC, 20), late = in_ms(CLOCK_MONOTONIC, 5000);
+	pthread_t t = started_until_told((void *)100L);
+	struct timespec soon = in_ms(CLOCK_MONOTONIC, 20), late = in_ms(CLOCK_MONOTONIC, 20000);
 
 	EXPECT(pthread_clockjoin_np(t, NULL, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
+	add_one(&told);
 	EXPECT(pthread_clockjoin_np(t, NULL, CLOCK_MONOTONIC, &late) == 0);
 	return true;
 }
@@ -290,10 +312,11 @@ CHECK(thread_name)
 
 CHECK(thread_name_of_another)
 {
-	pthread_t t = started(sleeps, (void *)50L);
+	pthread_t t = started_until_told(NULL);
 	char name[16] = "";
 	int set = pthread_setname_np(t, "other"), got = pthread_getname_np(t, name, sizeof(name));
 
+	add_one(&told);
 	joined(t);
 	EXPECT(set == 0);
 	EXPECT(got == 0 && strcmp(name, "other") == 0);
@@ -302,9 +325,10 @@ CHECK(thread_name_of_another)
 
 CHECK(thread_kill_zero)
 {
-	pthread_t t = started(sleeps, (void *)50L);
+	pthread_t t = started_until_told(NULL);
 
 	EXPECT(pthread_kill(t, 0) == 0);
+	add_one(&told);
 	joined(t);
 	return true;
 }
