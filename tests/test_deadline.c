@@ -114,20 +114,23 @@ GREEN_TEST(thirty_scopes)
 }
 
 /* A scope is its thread's own: those it spawns have none. */
-static void *no_scope(void *arg)
+static void *no_scope(void *joined)
 {
-	CHECK_EQ(green_sleep(GREEN_MS(2)), 0);
-	return arg;
+	CHECK_EQ(green_sem_wait(joined), 0);
+	return NULL;
 }
 
 GREEN_TEST(scopes_are_not_inherited)
 {
 	struct green_deadline scope;
 	struct green_shield shield;
+	green_sem_t joined = { 0 };
 
 	green_deadline_begin(&scope, 0);
-	green_t t = start_green(no_scope, NULL);
+	green_t t = start_green(no_scope, &joined);
 	CHECK_EQ(green_join(t, NULL), -ETIMEDOUT);
+	await_parked(t);
+	CHECK_EQ(green_sem_post(&joined), 0);
 	green_shield_begin(&shield);
 	CHECK_EQ(green_join(t, NULL), 0);
 	green_shield_end(&shield);
