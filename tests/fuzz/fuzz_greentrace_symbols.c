@@ -63,9 +63,10 @@ int dwfl_linux_proc_report(Dwfl *dwfl, pid_t pid)
 	return dwfl_report_module(dwfl, path, BASE, BASE + SPAN) ? 0 : -1;
 }
 
+/* Over the last one, so that its pages stay. */
 static bool write_file(const uint8_t *bytes, size_t size)
 {
-	return ftruncate(file, 0) == 0 && pwrite(file, bytes, size, 0) == (ssize_t)size;
+	return pwrite(file, bytes, size, 0) == (ssize_t)size && ftruncate(file, (off_t)size) == 0;
 }
 
 /* ---- answers ------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  */
 #include "core.h"
 #include "escape.h"
+#include "files.h"
 #include "greenps.h"
 
 #include <elf.h>
@@ -73,14 +74,10 @@ static const struct segment *segment_at(const struct core *core, uint64_t addres
 /* The core says which: a device or a pipe is not opened for it. */
 static void open_mapped_file(struct core *core, const struct mapping *m)
 {
-	struct stat st;
-
 	if (core->file_fd >= 0)
 		close(core->file_fd);
-	core->file_fd = -1;
 	core->file = m;
-	if (stat(m->path, &st) == 0 && S_ISREG(st.st_mode))
-		core->file_fd = open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	core->file_fd = file_open_regular(m->path);
 }
 
 /* Up to size bytes from the file mapped there; 0: none. */

@@ -4,6 +4,7 @@
  */
 #include "memory.h"
 
+#include <malloc.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,6 +14,9 @@ static bool limited;
 
 void memory_limit(void)
 {
+	/* libdw may look for the end of a name behind what was allocated for the section that it
+	 * is in.  There is the size of the next block then, and no end of the memory. */
+	mallopt(M_MMAP_MAX, 0);
 	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
 
 	if (pages <= 0 || size <= 0 || getrlimit(RLIMIT_DATA, &before) != 0)

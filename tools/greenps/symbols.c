@@ -9,16 +9,16 @@
 #include "asleep.h"
 #include "core.h"
 #include "greenps.h"
+#include "modules.h"
 #include "room.h"
 
 #include <elfutils/libdwfl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define CACHE ROOM(4096) /* addresses remembered */
@@ -51,151 +51,6 @@ struct symbols {
 };
 
 /* ---- opening ---------------------------------------------------------------- */
-
-/* The file by the mapping itself, which may be of a file that has been deleted, or by its
- * path as the process sees it, which may be in a container. */
-static int open_mapped(const struct target *t, const struct mapping *m)
-{
-	char path[64 + 4096];
-
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)t->pid,
-	         m->start, m->end);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd >= 0)
-		return fd;
-	snprintf(path, sizeof(path), "/proc/%d/root%s", (int)t->pid, m->path);
-	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-}
-
-static int find_elf(Dwfl_Module *module, void **arg, const char *name, Dwarf_Addr base, char **file,
-                    Elf **elf)
-{
-	const struct target *t = *arg;
-
-	for (size_t i = 0; t && i < t->mappings_count; i++) {
-		if (t->mappings[i].start != base)
-			continue;
-		int fd = open_mapped(t, &t->mappings[i]);
-		if (fd < 0)
-			break;
-		*file = strdup(name);
-		return fd;
-	}
-	return dwfl_linux_proc_find_elf(module, arg, name, base, file, elf);
-}
-
-static bool is_no_file(const char *directory, int size, const char *below, const char *name)
-{
-	struct stat st;
-	char *path;
-
-	if (asprintf(&path, "%.*s%s%s", size, directory, below, name) < 0)
-		return true;
-	bool it_is = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
-	free(path);
-	return it_is;
-}
-
-/* Beside a file its debug information may lie, by a name that stands in the file or follows
- * from its own.  Both are its owner's doing: libdwfl would wait at a pipe. */
-static bool is_trap(const char *file, const char *debuglink)
-{
-	const char *slash = file ? strrchr(file, '/') : NULL;
-	char *name;
-
-	if (!slash)
-		return false;
-	if (asprintf(&name, "%s%s", debuglink ? debuglink : slash + 1, debuglink ? "" : ".debug") <
-	    0)
-		return true;
-	int size = (int)(slash + 1 - file);
-	bool it_is = is_no_file(file, size, "", name) || is_no_file(file, size, ".debug/", name);
-	free(name);
-	return it_is;
-}
-
-static bool is_elf(int fd)
-{
-	char magic[SELFMAG];
-
-	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
-	       memcmp(magic, ELFMAG, SELFMAG) == 0;
-}
-
-static int find_debuginfo(Dwfl_Module *module, void **arg, const char *name, Dwarf_Addr base,
-                          const char *file, const char *debuglink, GElf_Word crc, char **found)
-{
-	if (debuglink && (!*debuglink || strchr(debuglink, '/')))
-		debuglink = NULL;
-	if (is_trap(file, debuglink))
-		return -1;
-	int fd = dwfl_standard_find_debuginfo(module, arg, name, base, file, debuglink,
-	                                      debuglink ? crc : 0, found);
-	if (fd < 0 || is_elf(fd))
-		return fd;
-	/* libdwfl would forget its name. */
-	close(fd);
-	free(*found);
-	*found = NULL;
-	return -1;
-}
-
-/* An object file that the process has mapped, for whatever reason: its sections are nowhere.
- * libdwfl calls this without looking whether it is there. */
-static int no_section_address(Dwfl_Module *module, void **arg, const char *name, Dwarf_Addr base,
-                              const char *section, GElf_Word number, const GElf_Shdr *header,
-                              Dwarf_Addr *address)
-{
-	(void)module;
-	(void)arg;
-	(void)name;
-	(void)base;
-	(void)section;
-	(void)number;
-	(void)header;
-	(void)address;
-	return -1;
-}
-
-/* What find_elf() gets for its arg. */
-static int tell_target(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
-                       void *target)
-{
-	(void)module;
-	(void)name;
-	(void)base;
-	*userdata = target;
-	return DWARF_CB_OK;
-}
-
-/* The auxiliary vector, where libdw looks for the vdso, can be read by the process's user
- * alone; the mappings by all who may trace it. */
-static int report_process(struct symbols *y, pid_t pid)
-{
-	int error = dwfl_linux_proc_report(y->dwfl, pid);
-	char path[64];
-
-	if (error != EACCES)
-		return error;
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	FILE *maps = fopen(path, "re");
-	if (!maps)
-		return errno;
-	error = dwfl_linux_proc_maps_report(y->dwfl, maps);
-	fclose(maps);
-	return error;
-}
-
-static int report_modules(struct symbols *y)
-{
-	struct target *t = y->s->t;
-
-	if (!t->core)
-		return report_process(y, t->pid);
-	elf_version(EV_CURRENT);
-	y->core = elf_begin(core_fd(t->core), ELF_C_READ_MMAP, NULL);
-	return y->core && dwfl_core_file_report(y->dwfl, y->core, t->executable) >= 0 ? 0 : -1;
-}
 
 /* Registers of a thread that unwinding needs are set here. */
 static bool set_registers(Dwfl_Thread *thread, void *arg)
@@ -256,40 +111,22 @@ static void attach(struct symbols *y)
 
 struct symbols *symbols_open(struct snapshot *s)
 {
-	static char *debuginfo_path;
-	static const Dwfl_Callbacks of_process = {
-		.find_elf = find_elf,
-		.find_debuginfo = find_debuginfo,
-		.section_address = no_section_address,
-		.debuginfo_path = &debuginfo_path,
-	};
-	static const Dwfl_Callbacks of_core = {
-		.find_elf = dwfl_build_id_find_elf,
-		.find_debuginfo = find_debuginfo,
-		.section_address = no_section_address,
-		.debuginfo_path = &debuginfo_path,
-	};
 	struct symbols *y = calloc(1, sizeof(*y));
 
 	if (y) {
 		y->s = s;
 		y->cache = calloc(CACHE, sizeof(*y->cache));
 		y->copy = malloc(COPY_MAX);
-		y->dwfl = dwfl_begin(s->t->core ? &of_core : &of_process);
+		y->dwfl = modules_open(s->t);
 	}
 	if (!y || !y->cache || !y->copy || !y->dwfl) {
 		complain("no memory for symbols");
 		symbols_close(y);
 		return NULL;
 	}
-	dwfl_report_begin(y->dwfl);
-	int r = report_modules(y);
 	/* Without modules there are numbers instead of names, and that is all. */
-	if (dwfl_report_end(y->dwfl, NULL, NULL) != 0 || r != 0)
-		return y;
-	if (!s->t->core)
-		dwfl_getmodules(y->dwfl, tell_target, s->t, 0);
-	attach(y);
+	if (modules_report(y->dwfl, s->t, &y->core))
+		attach(y);
 	return y;
 }
 
@@ -298,7 +135,7 @@ void symbols_close(struct symbols *y)
 	if (!y)
 		return;
 	if (y->dwfl)
-		dwfl_end(y->dwfl);
+		modules_close(y->dwfl, y->s->t);
 	if (y->core)
 		elf_end(y->core);
 	free(y->copy);
@@ -311,6 +148,24 @@ void symbols_close(struct symbols *y)
 static void copy_text(char *to, size_t size, const char *from)
 {
 	snprintf(to, size, "%s", from ? from : "");
+}
+
+/* A name in a symbol table need not end where that does, and libdwfl does not look.  What lies
+ * behind is read by the kernel, as there may be nothing. */
+static void copy_name(char *to, size_t size, const char *from)
+{
+	size_t page = 4096, first = page - ((uintptr_t)from & (page - 1));
+	struct iovec whole = { to, size - 1 };
+	struct iovec parts[] = { { (void *)(uintptr_t)from, first < size - 1 ? first : size - 1 },
+		                 { (void *)((uintptr_t)from + first), 0 } };
+
+	parts[1].iov_len = size - 1 - parts[0].iov_len;
+	ssize_t n = process_vm_readv(getpid(), &whole, 1, parts, 2, 0);
+	if (n < 0 && errno != EFAULT) { /* forbidden */
+		n = (ssize_t)strnlen(from, size - 1);
+		memcpy(to, from, (size_t)n);
+	}
+	to[n > 0 ? n : 0] = 0;
 }
 
 static const char *last_part(const char *path)
@@ -351,7 +206,7 @@ static void find_symbol(Dwfl *dwfl, uint64_t address, bool is_return, struct sym
 		*deleted = 0;
 	const char *function = dwfl_module_addrinfo(module, inside, &into, &sym, NULL, NULL, NULL);
 	if (function) {
-		copy_text(symbol->function, sizeof(symbol->function), function);
+		copy_name(symbol->function, sizeof(symbol->function), function);
 		symbol->into = into + is_return;
 	} else {
 		/* As addr2line wants it; without the file it is a guess. */
@@ -374,6 +229,18 @@ const struct symbol *symbol_at(struct symbols *y, uint64_t address, bool is_retu
 	return &known->symbol;
 }
 
+#define NAME_MAX_BYTES 8192
+
+static bool is_called(const char *name, const char *wanted)
+{
+	static char whole[NAME_MAX_BYTES];
+
+	if (*name != *wanted)
+		return false;
+	copy_name(whole, sizeof(whole), name);
+	return strcmp(whole, wanted) == 0;
+}
+
 struct wanted {
 	const char *function;
 	uint64_t start, end;
@@ -394,7 +261,7 @@ static int look_for(Dwfl_Module *module, void **userdata, const char *name, Dwar
 		const char *function =
 			dwfl_module_getsym_info(module, i, &sym, &address, NULL, NULL, NULL);
 		if (!function || GELF_ST_TYPE(sym.st_info) != STT_FUNC || sym.st_size == 0 ||
-		    sym.st_shndx == SHN_UNDEF || strcmp(function, wanted->function) != 0)
+		    sym.st_shndx == SHN_UNDEF || !is_called(function, wanted->function))
 			continue;
 		wanted->start = address;
 		wanted->end = address + sym.st_size;

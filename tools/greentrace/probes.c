@@ -4,6 +4,7 @@
  */
 #include "probes.h"
 #include "escape.h"
+#include "files.h"
 #include "greenps.h"
 #include "notes.h"
 #include "session.h"
@@ -61,12 +62,17 @@ static int list(struct session *s, bool json)
 	struct notes notes = { 0 };
 	int fd = open(s->file, O_RDONLY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : notes_read(&notes, fd);
+	bool is_cut = fd >= 0 && file_is_cut_short(fd);
 
 	if (fd >= 0)
 		close(fd);
+	escape_text(shown, sizeof(shown), s->file, true);
+	if (is_cut) {
+		notes_free(&notes);
+		return problem("%s: the file has been cut short since it was loaded", shown);
+	}
 	if (r)
-		return problem("%s: %s", escape_text(shown, sizeof(shown), s->file, true),
-		               strerror(-r));
+		return problem("%s: %s", shown, strerror(-r));
 	if (!json)
 		printf("PROBE            ADDRESS        STATE    ARGUMENTS\n");
 	for (size_t i = 0; i < notes.count; i++)

@@ -5,6 +5,7 @@
 #include "session.h"
 #include "attach.h"
 #include "escape.h"
+#include "files.h"
 #include "greenps.h"
 
 #include <bpf/libbpf.h>
@@ -33,11 +34,23 @@ static bool same_file(const char *a, const char *b)
 /* Not access(2), which asks what the user could do without the program's capabilities. */
 static bool readable(const char *file)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	bool it_is = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 
 	if (fd >= 0)
 		close(fd);
-	return fd >= 0;
+	return it_is;
+}
+
+static bool is_cut_short(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool it_is = fd >= 0 && file_is_cut_short(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return it_is;
 }
 
 /* Never by its path alone: what lies there now may be a newer file, whose probes would
@@ -241,6 +254,10 @@ static int cannot(const struct session *s, int error, const char *what)
 	if (error == -ESRCH || has_ended(s))
 		return gone(s);
 	escape_text(program, sizeof(program), s->target.program, true);
+	if (is_cut_short(s->file))
+		return problem("process %d (%s): the file that has its libgreen has been cut "
+		               "short since it was loaded: no probe can be put into it",
+		               (int)s->pid, program);
 	if (error == -ENOENT)
 		return problem("process %d (%s): its libgreen has no probe \"%s\": it is older "
 		               "than this greentrace",
