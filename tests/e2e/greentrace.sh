@@ -108,6 +108,35 @@ test_flight() {
 	stop_serving
 }
 
+# lying LIE: the program stands still, and its memory says something else.
+lying() {
+	command -v gdb >/dev/null || { echo 'gdb is not installed'; return 77; }
+	start "$temp/traced" serve || return 1
+	kill -STOP "$pid"
+	timeout 60 gdb -nx -q -batch -iex 'set debuginfod enabled off' -p "$pid" -ex "set var $1" \
+		</dev/null >"$temp/gdb" 2>&1
+	! grep -E 'not permitted|Could not attach|No symbol' "$temp/gdb" || return 77
+}
+
+# Whose records are so many that they wrap round, or leave no room.
+test_lying_head() {
+	local head
+	for head in -1 -2 '(unsigned long)1 << 63' 1 0; do
+		lying "rt.workers[0]->trace.head = $head" || return
+		trace 0 flight -p "$pid" -n 1000000 || return 1
+		trace 0 flight -j -p "$pid" || return 1
+		kill -9 "$pid"
+	done
+}
+
+# It would take hours to look at each.
+test_lying_workers() {
+	lying 'rt.workers_count = 0xffffffff' || return
+	trace 2 -c -d 0.1 -p "$pid" || return 1
+	has 'what it says' 'says that it has 4294967295 workers' "$temp/err" || return 1
+	trace 2 dump -p "$pid"
+}
+
 # ---- truth -------------------------------------------------------------------------
 
 # Counts are exact, durations within a hundredth.
@@ -350,6 +379,8 @@ strip -o "$temp/shared_stripped" "$temp/shared"
 check usage test_usage
 check check_without_rights test_check_without_rights
 check flight test_flight
+check lying_head test_lying_head
+check lying_workers test_lying_workers
 needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog no_yield lockfile \
 	hostile_names terminal intervals twenty_times killed_tracer two_tracers target_ends replaced_on_disk \

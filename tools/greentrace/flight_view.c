@@ -38,6 +38,15 @@ static bool read_at(struct flight *f, uint64_t base, struct field at, uint64_t *
 	return layout_global(f->snapshot.t, at, value);
 }
 
+/* Of the records behind head, how many are whole, when it was again later: the next one may be
+ * being written.  Both are the target's word. */
+static uint64_t whole_ones(uint64_t head, uint64_t again, uint64_t ring)
+{
+	uint64_t count = again >= head && again - head < ring - 1 ? ring - 1 - (again - head) : 0;
+
+	return count < head ? count : head;
+}
+
 /* Those that may have been overwritten meanwhile are left out.  False: no memory. */
 static bool read_ring(struct flight *f, uint64_t worker, uint32_t id)
 {
@@ -57,9 +66,8 @@ static bool read_ring(struct flight *f, uint64_t worker, uint32_t id)
 	}
 	if (target_read(f->snapshot.t, address, copy, ring * sizeof(*copy)) &&
 	    read_at(f, worker, l->worker_trace_head, &again)) {
-		uint64_t first = again + 1 > ring ? again + 1 - ring : 0;
-		for (uint64_t i = first; i < head; i++)
-			f->all[f->count++] = (struct seen){ copy[i & (ring - 1)], id };
+		for (uint64_t n = whole_ones(head, again, ring); n > 0; n--)
+			f->all[f->count++] = (struct seen){ copy[(head - n) & (ring - 1)], id };
 	}
 	free(copy);
 	return true;

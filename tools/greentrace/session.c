@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define WORKERS_MAX 4096
 #define DRAIN_MS 5 /* between two looks at the buffers, whose writers do not wake anybody */
 
 /* ---- the file ----------------------------------------------------------------- */
@@ -135,6 +136,11 @@ int session_open(struct session *s, pid_t pid, bool launched)
 	count = s->layout.runtime_workers_count;
 	count.value += s->layout.rt.value;
 	layout_global(&s->target, count, &s->workers_count);
+	if (s->workers_count > s->layout.runtime_workers.size / sizeof(uint64_t) ||
+	    s->workers_count > WORKERS_MAX)
+		return problem("process %d: its libgreen says that it has %" PRIu64
+		               " workers: it is damaged",
+		               (int)pid, s->workers_count);
 	if (!find_file(s))
 		return has_ended(s) ? gone(s)
 		                    : problem("process %d: the file that has its libgreen has been "
