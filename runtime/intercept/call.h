@@ -48,9 +48,9 @@
 #define GT_LOOK_AT 31
 #define GT_LOOK_SIGNALLED 2
 
-/* Where two components of AVX-512 begin in the area at CALL_VECTOR. */
-#define CALL_VECTOR_OPMASK 832
-#define CALL_VECTOR_HI16 1408
+/* Added to the address at CALL_VECTOR, which is a multiple of 64: the vector state there is
+ * not as XSAVEC leaves it but as the entry does. */
+#define CALL_VECTOR_BY_HAND 2
 
 /* Below every errno: no result of the kernel's. */
 #define CALL_MORE (-0x10000)
@@ -91,7 +91,7 @@ struct call {
 	uintptr_t rbp;
 	uintptr_t pc; /* where the caller goes on */
 	uintptr_t sp; /* the caller's stack pointer */
-	void *vector; /* in the full stage: its vector state, an XSAVEC area; NULL: it has none */
+	void *vector; /* in the full stage: its vector state, for the entry; NULL: it has none */
 	long nr;      /* what handlers read and may change, for CALL_PASS */
 	long arg[6];
 	/* The caller's registers, put back when the call returns; those from rbx on only

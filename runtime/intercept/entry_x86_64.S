@@ -15,38 +15,44 @@
  */
 #include "intercept/call.h"
 
-/* The XSAVE area (Intel SDM volume 1, 13.4), where intercept_vector_init() has found it
- * so: components by their bits, and where they begin. */
+/* Components of XSAVE by their bits (Intel SDM volume 1, 13.1), and its header. */
 #define XSAVE_X87 0x01
 #define XSAVE_OPMASK 0x20
 #define XSAVE_HI16 0x80
 #define XSAVE_SELDOM 0x45	/* x87, the upper halves of ymm and of zmm */
-#define XSAVE_MXCSR 24
-#define XSAVE_XMM 160
 #define XSAVE_BV 512
-#define XSAVE_AT_OPMASK CALL_VECTOR_OPMASK
-#define XSAVE_AT_HI16 CALL_VECTOR_HI16
+
+/* What is kept by hand: as far down as it has to be, and no further, for a page of a
+ * stack that is touched while the thread waits is one that it costs.  64-aligned. */
+#define HAND_BV 0		/* which components were in use */
+#define HAND_MXCSR 8
+#define HAND_MXCSR_NOW 12
+#define HAND_XMM 64
+#define HAND_SIZE (HAND_XMM + 16 * 16)
+#define HAND_OPMASK HAND_SIZE
+#define HAND_HI16 (HAND_OPMASK + 8 * 8)
+#define HAND_SIZE_ALL (HAND_HI16 + 16 * 64)
 
 	.macro	movaps_to n
-	movaps	%xmm\n, XSAVE_XMM+16*\n(%rsp)
+	movaps	%xmm\n, HAND_XMM+16*\n(%rsp)
 	.endm
 	.macro	movaps_from n
-	movaps	XSAVE_XMM+16*\n(%rcx), %xmm\n
+	movaps	HAND_XMM+16*\n(%rcx), %xmm\n
 	.endm
 	.macro	zmm_to n
-	vmovdqa64 %zmm\n, XSAVE_AT_HI16+64*(\n-16)(%rsp)
+	vmovdqa64 %zmm\n, HAND_HI16+64*(\n-16)(%rsp)
 	.endm
 	.macro	zmm_from n
-	vmovdqa64 XSAVE_AT_HI16+64*(\n-16)(%rcx), %zmm\n
+	vmovdqa64 HAND_HI16+64*(\n-16)(%rcx), %zmm\n
 	.endm
 	.macro	zmm_zero n
 	vpxord	%zmm\n, %zmm\n, %zmm\n
 	.endm
 	.macro	kmovq_to n
-	kmovq	%k\n, XSAVE_AT_OPMASK+8*\n(%rsp)
+	kmovq	%k\n, HAND_OPMASK+8*\n(%rsp)
 	.endm
 	.macro	kmovq_from n
-	kmovq	XSAVE_AT_OPMASK+8*\n(%rcx), %k\n
+	kmovq	HAND_OPMASK+8*\n(%rcx), %k\n
 	.endm
 	.macro	kmovq_zero n
 	kxorq	%k\n, %k\n, %k\n
@@ -261,14 +267,39 @@ intercept_leave_end:
 	mov	%rbp, %rsp
 	jmp	.Lsave
 
-	/* Vector state is kept in the layout of XSAVEC.  As a rule no more of it is in
-	 * use than SSE, and of AVX-512 what the string functions of libc use: then moving
-	 * it by hand takes 40 ns, and XSAVEC with XRSTOR 155. */
+	/* As a rule no more vector state is in use than SSE, and of AVX-512 what the
+	 * string functions of libc use: then moving it by hand takes 40 ns, and XSAVEC
+	 * with XRSTOR 155. */
 .Lfull:
 	lea	intercept_full(%rip), %rbx
 .Lsave:
 	cmpq	$0, CALL_VECTOR(%rbp)
 	je	.Lcall_full
+	cmpb	$0, intercept_vector_by_hand(%rip)
+	je	.Lxsavec
+	mov	$1, %ecx
+	xgetbv				/* what is in use */
+	test	$XSAVE_SELDOM, %al
+	jnz	.Lxsavec
+	and	intercept_vector_mask(%rip), %rax
+	sub	$HAND_SIZE, %rsp
+	test	$(XSAVE_OPMASK | XSAVE_HI16), %al
+	jz	1f
+	sub	$(HAND_SIZE_ALL - HAND_SIZE), %rsp
+1:	lea	CALL_VECTOR_BY_HAND(%rsp), %rdx
+	mov	%rdx, CALL_VECTOR(%rbp)
+	mov	%rax, HAND_BV(%rsp)
+	stmxcsr	HAND_MXCSR(%rsp)
+	each_of_16 0, movaps_to
+	test	$XSAVE_OPMASK, %al
+	jz	2f
+	each_of_8 kmovq_to
+2:	test	$XSAVE_HI16, %al
+	jz	.Lcall_full
+	each_of_16 16, zmm_to
+	jmp	.Lcall_full
+
+.Lxsavec:
 	sub	intercept_vector_bytes(%rip), %rsp
 	mov	%rsp, CALL_VECTOR(%rbp)
 	xor	%eax, %eax		/* the header, which XSAVEC writes in part */
@@ -278,28 +309,6 @@ intercept_leave_end:
 	mov	%rax, XSAVE_BV+40(%rsp)
 	mov	%rax, XSAVE_BV+48(%rsp)
 	mov	%rax, XSAVE_BV+56(%rsp)
-	cmpb	$0, intercept_vector_by_hand(%rip)
-	je	.Lxsavec
-	mov	$1, %ecx
-	xgetbv				/* what is in use */
-	test	$XSAVE_SELDOM, %al
-	jnz	.Lxsavec
-	and	intercept_vector_mask(%rip), %rax
-	mov	%rax, XSAVE_BV(%rsp)
-	mov	intercept_vector_mask(%rip), %rdx
-	bts	$63, %rdx		/* compacted */
-	mov	%rdx, XSAVE_BV+8(%rsp)
-	stmxcsr	XSAVE_MXCSR(%rsp)
-	each_of_16 0, movaps_to
-	test	$XSAVE_OPMASK, %al
-	jz	1f
-	each_of_8 kmovq_to
-1:	test	$XSAVE_HI16, %al
-	jz	.Lcall_full
-	each_of_16 16, zmm_to
-	jmp	.Lcall_full
-
-.Lxsavec:
 	mov	intercept_vector_mask(%rip), %eax
 	xor	%edx, %edx
 	xsavec64 (%rsp)
@@ -314,18 +323,17 @@ intercept_leave_end:
 	mov	CALL_VECTOR(%rbp), %rcx
 	test	%rcx, %rcx
 	jz	.Lregisters
-	mov	XSAVE_BV(%rcx), %rdx
-	test	$XSAVE_SELDOM, %dl
-	jnz	.Lxrstor
-	cmpb	$0, intercept_vector_by_hand(%rip)
-	je	.Lxrstor
+	test	$CALL_VECTOR_BY_HAND, %cl
+	jz	.Lxrstor
+	sub	$CALL_VECTOR_BY_HAND, %rcx
+	mov	HAND_BV(%rcx), %rdx
 	vzeroupper			/* as it was, but others may have run */
 	each_of_16 0, movaps_from
-	stmxcsr	XSAVE_MXCSR+4(%rcx)
-	mov	XSAVE_MXCSR+4(%rcx), %eax
-	cmp	XSAVE_MXCSR(%rcx), %eax
+	stmxcsr	HAND_MXCSR_NOW(%rcx)
+	mov	HAND_MXCSR_NOW(%rcx), %eax
+	cmp	HAND_MXCSR(%rcx), %eax
 	je	1f
-	ldmxcsr	XSAVE_MXCSR(%rcx)	/* dear: see switch_x86_64.S */
+	ldmxcsr	HAND_MXCSR(%rcx)	/* dear: see switch_x86_64.S */
 1:	testb	$XSAVE_HI16, intercept_vector_mask(%rip)
 	jz	.Lregisters
 	test	$XSAVE_OPMASK, %dl

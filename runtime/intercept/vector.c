@@ -9,7 +9,6 @@
 /* x87, SSE, AVX, the three of AVX-512 */
 #define COMPONENTS 0xe7u
 #define AVX 2
-#define OPMASK 5
 #define HI16 7
 #define LEGACY_AND_HEADER 576u
 
@@ -32,7 +31,7 @@ static bool has_avx512bw(void)
 void intercept_vector_init(void)
 {
 	unsigned eax, ebx, ecx, edx, xgetbv1;
-	uint64_t bytes = LEGACY_AND_HEADER, begins[32] = { 0 };
+	uint64_t bytes = LEGACY_AND_HEADER;
 
 	__cpuid_count(XSAVE_LEAF, 1, eax, ebx, ecx, edx);
 	xgetbv1 = eax & HAS_XGETBV1;
@@ -44,12 +43,10 @@ void intercept_vector_init(void)
 		__cpuid_count(XSAVE_LEAF, i, eax, ebx, ecx, edx);
 		if (ecx & 2)
 			bytes = (bytes + 63) & ~63ul;
-		begins[i] = bytes;
 		bytes += eax;
 	}
 	intercept_vector_bytes = (bytes + 63) & ~63ul;
 	intercept_vector_by_hand = xgetbv1 && intercept_vector_mask >> AVX & 1;
-	if (intercept_vector_mask >> OPMASK)
-		intercept_vector_by_hand &= begins[OPMASK] == CALL_VECTOR_OPMASK &&
-		                            begins[HI16] == CALL_VECTOR_HI16 && has_avx512bw();
+	if (intercept_vector_mask >> HI16 & 1)
+		intercept_vector_by_hand &= has_avx512bw();
 }
