@@ -326,6 +326,40 @@ test_traced() {
 	done
 }
 
+# The call paths of threads whose stacks libc has made.
+test_debugged() {
+	if ! command -v gdb >/dev/null || ! strace -o /dev/null true 2>/dev/null; then
+		echo 'needs gdb, and ptrace permitted'
+		return 77
+	fi
+	cat >"$temp/debugged.c" <<-'END'
+		#include <pthread.h>
+		#include <unistd.h>
+		static _Atomic int waiting;
+		static void *waits_here(void *unused) { return waiting++, pause(), unused; }
+		__attribute__((noinline)) void all_wait(void) { __asm__(""); }
+		int main(void)
+		{
+			pthread_t t;
+			for (int i = 0; i < 3; i++)
+				pthread_create(&t, 0, waits_here, 0);
+			while (waiting < 3)
+				usleep(1000);
+			usleep(50000);
+			all_wait();
+			return 0;
+		}
+	END
+	"${CC:-cc}" -O1 -o "$temp/debugged" "$temp/debugged.c" -pthread || return 1
+	timeout 60 gdb -nx -q -batch -ex 'set debuginfod enabled off' \
+		-ex 'source tools/gdb/libgreen-gdb.py' -ex 'set startup-with-shell off' \
+		-ex 'set breakpoint pending on' -ex 'break all_wait' -ex run \
+		-ex 'green-thread all bt' --args "$run" --workers 1 "$temp/debugged" \
+		>"$temp/gdb" 2>&1 </dev/null
+	equal 'threads whose path leads to where they wait' 3 \
+		"$(grep -c 'in waits_here ()' "$temp/gdb")" || { tail -n 40 "$temp/gdb"; return 1; }
+}
+
 check usage test_usage
 check finds test_finds
 check arguments_and_environment test_arguments_and_environment
@@ -342,6 +376,7 @@ check audit test_audit
 check stack test_stack
 check without_threads test_without_threads
 check before_the_first_thread test_before_the_first_thread
+check debugged test_debugged
 check conform_alone test_conform_alone
 check no_room test_no_room
 check refuses_shared_pi test_refuses_shared_pi

@@ -118,6 +118,7 @@ class Thread:
         for field in ("sp", "park", "stack", "worker", "state", "why", "wait_obj", "wait_pc",
                       "since_ns", "ext", "fn", "spawn_pc"):
             setattr(self, field, layout.get(raw, "gt." + field))
+        self.is_lent = not self.stack >> layout["STACK_ID_SHIFT"]  # its stack: not in an arena
 
     def state_name(self):
         return self.layout.names["state"].get(self.state, "?")
@@ -278,7 +279,7 @@ class Stacks:
     def word(self, thread):
         """The word of its slot and its entry in the slab."""
         layout = self.layout
-        if not self.sleeps or not thread.stack or thread.is_foreign():
+        if not self.sleeps or thread.is_lent or thread.is_foreign():
             return 0, 0
         arena, slot, _ = self.slot(thread)
         size = layout.items["slot_sleep"][1]
@@ -319,12 +320,11 @@ class Stacks:
     def read(self, thread):
         """Its bytes from the saved context up, and are they from the slab?  Nothing: they
         cannot be had.  No saved context begins with a page of zeroes."""
-        top = self.slot(thread)[2]
-        word, _ = self.word(thread)
-        if not self.sleeps or word & self.layout["SLOT_STATE_MASK"] != \
+        size = self.layout.items["frame"][1] if thread.is_lent else self.slot(thread)[2] - thread.sp
+        if not self.sleeps or self.word(thread)[0] & self.layout["SLOT_STATE_MASK"] != \
                 self.layout["slot:hibernated"]:
             try:
-                found = read(thread.sp, top - thread.sp)
+                found = read(thread.sp, size)
                 if self.layout.get(found, "frame.pc"):
                     return found, False
             except gdb.error:
