@@ -12,16 +12,15 @@
 
 /* The green thread's: its OS thread runs nothing else meanwhile, so that one that shares
  * its TLS block cannot come in between. */
-static __thread unsigned depth;
-static __thread struct worker *worker;
-static __thread void *gs;
+static __thread uint16_t depth;
+static __thread struct worker *worker; /* what the GS base was, too */
 
 int green_blocking_begin(void)
 {
 	if (!intercept_on || depth++ > 0)
 		return 0;
 	worker = worker_hide();
-	gs = bypass_begin();
+	bypass_begin();
 	return 0;
 }
 
@@ -33,7 +32,7 @@ int green_blocking_end(void)
 		return -EINVAL;
 	if (--depth > 0)
 		return 0;
-	bypass_end(gs);
+	bypass_end(worker);
 	worker_unhide(worker);
 	return 0;
 }

@@ -43,14 +43,18 @@
 #define CALL_RESULT 184
 #define CALL_SIZE 192
 #define CALL_RED_ZONE 128
-/* In struct worker and struct gt. */
+/* In struct worker, struct gt and struct thread. */
 #define WORKER_CURRENT 0
+#define GT_SIZE 128
+#define THREAD_SIZE 256
+#define THREAD_ROOM_CALL 8
 #define GT_LOOK_AT 31
 #define GT_LOOK_SIGNALLED 2
 
 /* Added to the address at CALL_VECTOR, which is a multiple of 64: the vector state there is
  * not as XSAVEC leaves it but as the entry does. */
 #define CALL_VECTOR_BY_HAND 2
+#define CALL_VECTOR_IN_ROOM 4 /* and not on the stack (entry.h) */
 
 /* Below every errno: no result of the kernel's. */
 #define CALL_MORE (-0x10000)

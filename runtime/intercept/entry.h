@@ -33,9 +33,18 @@ long intercept_again(struct call *c);
 _Noreturn void intercept_resume(struct call *c, long result);
 
 /* Bytes of an XSAVEC area, which components go into it, and whether the entry may do
- * without that instruction. */
+ * without that instruction, by hand. */
 extern internal uint64_t intercept_vector_bytes, intercept_vector_mask;
 extern internal bool intercept_vector_by_hand;
 void intercept_vector_init(void);
+
+/* Where memory counts most (GREEN_LEAN): for each green thread, at its index, room for the
+ * vector state of one call.  It is kept there, by hand, where on the stack nothing else
+ * would reach into another page.  A call that a handler has jumped out of keeps the room,
+ * and the thread does without.  NULL: there are none. */
+extern internal char *intercept_rooms;
+extern internal uint64_t intercept_room_lines; /* of 64 bytes, in each */
+/* After threads_init() and intercept_vector_init(), under greenrun. */
+void intercept_rooms_init(void);
 
 #endif

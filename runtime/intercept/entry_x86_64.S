@@ -7,7 +7,7 @@
  * caller's, with a red zone of 128 bytes below.  No flag is kept: inline assembly
  * destroys them as compilers see it, and libc's own compares afterwards.
  *
- *	rbp -> struct call, 64-aligned; rbp and pc first, as in any frame
+ *	rbp -> struct call, 16-aligned; rbp and pc first, as in any frame
  *	below: in the full stage the vector state, 64-aligned, then C's frames
  *
  * The frame's place depends on alignment, so CFI finds the caller through it:
@@ -27,20 +27,25 @@
 #define HAND_BV 0		/* which components were in use */
 #define HAND_MXCSR 8
 #define HAND_MXCSR_NOW 12
+#define HAND_OWNER 16		/* in a room: where its thread says that it is taken */
 #define HAND_XMM 64
 #define HAND_SIZE (HAND_XMM + 16 * 16)
 #define HAND_OPMASK HAND_SIZE
 #define HAND_HI16 (HAND_OPMASK + 8 * 8)
 #define HAND_SIZE_ALL (HAND_HI16 + 16 * 64)
 
+/* What C's frames down to a switch take, as a rule. */
+#define FRAMES_TO_SWITCH 400
+#define PAGE 4096
+
 	.macro	movaps_to n
-	movaps	%xmm\n, HAND_XMM+16*\n(%rsp)
+	movaps	%xmm\n, HAND_XMM+16*\n(%rcx)
 	.endm
 	.macro	movaps_from n
 	movaps	HAND_XMM+16*\n(%rcx), %xmm\n
 	.endm
 	.macro	zmm_to n
-	vmovdqa64 %zmm\n, HAND_HI16+64*(\n-16)(%rsp)
+	vmovdqa64 %zmm\n, HAND_HI16+64*(\n-16)(%rcx)
 	.endm
 	.macro	zmm_from n
 	vmovdqa64 HAND_HI16+64*(\n-16)(%rcx), %zmm\n
@@ -49,7 +54,7 @@
 	vpxord	%zmm\n, %zmm\n, %zmm\n
 	.endm
 	.macro	kmovq_to n
-	kmovq	%k\n, HAND_OPMASK+8*\n(%rsp)
+	kmovq	%k\n, HAND_OPMASK+8*\n(%rcx)
 	.endm
 	.macro	kmovq_from n
 	kmovq	HAND_OPMASK+8*\n(%rcx), %k\n
@@ -92,7 +97,7 @@
 	mov	%rsp, %r11
 	.cfi_def_cfa_register r11
 	sub	$(CALL_RED_ZONE + CALL_SIZE), %rsp
-	and	$-64, %rsp
+	and	$-16, %rsp
 	mov	%rbp, CALL_RBP(%rsp)
 	mov	%rcx, CALL_PC(%rsp)
 	mov	%r11, CALL_SP(%rsp)
@@ -282,14 +287,28 @@ intercept_leave_end:
 	test	$XSAVE_SELDOM, %al
 	jnz	.Lxsavec
 	and	intercept_vector_mask(%rip), %rax
-	sub	$HAND_SIZE, %rsp
+	mov	$HAND_SIZE, %edx
 	test	$(XSAVE_OPMASK | XSAVE_HI16), %al
 	jz	1f
-	sub	$(HAND_SIZE_ALL - HAND_SIZE), %rsp
-1:	lea	CALL_VECTOR_BY_HAND(%rsp), %rdx
+	mov	$HAND_SIZE_ALL, %edx
+	/* On the stack, unless that alone makes it reach into another page. */
+1:	cmpq	$0, intercept_rooms(%rip)
+	je	.Lon_stack
+	mov	%esp, %ecx
+	and	$(PAGE - 1), %ecx
+	sub	$FRAMES_TO_SWITCH, %ecx
+	jb	.Lon_stack
+	cmp	%edx, %ecx
+	jb	.Lin_room
+.Lon_stack:
+	sub	%rdx, %rsp
+	and	$-64, %rsp
+	mov	%rsp, %rcx
+	lea	CALL_VECTOR_BY_HAND(%rcx), %rdx
+.Lby_hand:
 	mov	%rdx, CALL_VECTOR(%rbp)
-	mov	%rax, HAND_BV(%rsp)
-	stmxcsr	HAND_MXCSR(%rsp)
+	mov	%rax, HAND_BV(%rcx)
+	stmxcsr	HAND_MXCSR(%rcx)
 	each_of_16 0, movaps_to
 	test	$XSAVE_OPMASK, %al
 	jz	2f
@@ -299,8 +318,31 @@ intercept_leave_end:
 	each_of_16 16, zmm_to
 	jmp	.Lcall_full
 
+	/* The thread's room, at its index in a table: unless an outer call of its has it. */
+.Lin_room:
+	rdgsbase %rcx
+	test	%rcx, %rcx
+	jz	.Lon_stack
+	mov	WORKER_CURRENT(%rcx), %rcx
+	test	%rcx, %rcx
+	jz	.Lon_stack
+	sub	gt_table(%rip), %rcx	/* index * GT_SIZE */
+	lea	(%rcx,%rcx), %r8	/* index * THREAD_SIZE */
+	add	threads(%rip), %r8
+	cmpq	$0, THREAD_ROOM_CALL(%r8)
+	jne	.Lon_stack
+	mov	%rbp, THREAD_ROOM_CALL(%r8)
+	shr	$1, %rcx		/* index * 64 */
+	imul	intercept_room_lines(%rip), %rcx
+	add	intercept_rooms(%rip), %rcx
+	lea	THREAD_ROOM_CALL(%r8), %r8
+	mov	%r8, HAND_OWNER(%rcx)
+	lea	(CALL_VECTOR_BY_HAND + CALL_VECTOR_IN_ROOM)(%rcx), %rdx
+	jmp	.Lby_hand
+
 .Lxsavec:
 	sub	intercept_vector_bytes(%rip), %rsp
+	and	$-64, %rsp
 	mov	%rsp, CALL_VECTOR(%rbp)
 	xor	%eax, %eax		/* the header, which XSAVEC writes in part */
 	mov	%rax, XSAVE_BV+16(%rsp)
@@ -325,7 +367,12 @@ intercept_leave_end:
 	jz	.Lregisters
 	test	$CALL_VECTOR_BY_HAND, %cl
 	jz	.Lxrstor
-	sub	$CALL_VECTOR_BY_HAND, %rcx
+	test	$CALL_VECTOR_IN_ROOM, %cl
+	jz	1f
+	sub	$CALL_VECTOR_IN_ROOM, %rcx
+	mov	(HAND_OWNER - CALL_VECTOR_BY_HAND)(%rcx), %rdx
+	movq	$0, (%rdx)
+1:	sub	$CALL_VECTOR_BY_HAND, %rcx
 	mov	HAND_BV(%rcx), %rdx
 	vzeroupper			/* as it was, but others may have run */
 	each_of_16 0, movaps_from

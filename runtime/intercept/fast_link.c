@@ -91,7 +91,7 @@ static struct signal_action actions[SIGNAL_COUNT + 1];
 
 extern internal const char __start_green_text[], __stop_green_text[];
 
-static __thread unsigned handlers; /* that run, one in the other */
+static __thread uint16_t handlers; /* that run, one in the other */
 
 bool link_in_handler(void)
 {

@@ -123,23 +123,34 @@ static unsigned ends(void)
 	return link_on ? PARK_SHIELDED : 0;
 }
 
-long futex_wait(const void *at, uint32_t value, uint32_t bits, int64_t deadline_ns, void *pc)
+/* In the list, unless the word has changed or is not there.  By itself: what it needs of the
+ * stack is not there while the thread waits. */
+static never_inline long list_one(struct gt *self, const void *at, uint32_t value, uint32_t bits,
+                                  void *pc)
 {
 	uintptr_t address = (uintptr_t)at;
-	struct gt *self = gt_self();
 	struct futex_wait *w = &thread_of(self)->futex;
 	struct bucket *b = bucket_of(address);
 
 	spin_lock(&b->lock);
 	long r = look(at, value);
-	if (r < 0) {
-		spin_unlock(&b->lock);
-		return r;
+	if (r == 0) {
+		w->bits = bits;
+		w->ticket = park_begin(self, PARK_FUTEX, (void *)address, pc);
+		append(b, w, address);
 	}
-	w->bits = bits;
-	w->ticket = park_begin(self, PARK_FUTEX, (void *)address, pc);
-	append(b, w, address);
 	spin_unlock(&b->lock);
+	return r;
+}
+
+long futex_wait(const void *at, uint32_t value, uint32_t bits, int64_t deadline_ns, void *pc)
+{
+	struct gt *self = gt_self();
+	long r = list_one(self, at, value, bits, pc);
+
+	if (r < 0)
+		return r;
+	struct futex_wait *w = &thread_of(self)->futex;
 	enum wake_reason reason = park_commit(w->ticket, ends(), deadline_ns);
 	if (reason != WAKE_PEER)
 		withdraw(w);

@@ -136,6 +136,7 @@ static int start_workers(void)
 		return r;
 	}
 	intercept_vector_init();
+	intercept_rooms_init();
 	route_start();
 	thread_exit_init();
 	signals_start();

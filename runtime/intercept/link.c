@@ -100,6 +100,7 @@ static green_fn own_tls_first(struct gt *gt, const struct spawn *s)
 	struct thread *t = thread_of(gt);
 	t->detained = t->adopts = false;
 	t->call = NULL;
+	t->room_call = NULL;
 	t->clear_tid = NULL;
 	t->robust_list = NULL;
 	inherit(t, self ? thread_of(self) : NULL);

@@ -126,6 +126,7 @@ static void inherit(struct thread *t, const struct thread *parent)
 {
 	t->detained = true; /* until it has left thread_boot() */
 	t->call = NULL;
+	t->room_call = NULL; /* of one that ended in a call */
 	t->clear_tid = NULL;
 	t->robust_list = NULL;
 	signal_thread_begin(t, parent);

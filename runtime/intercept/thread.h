@@ -49,16 +49,17 @@ struct futex_wait {
 
 struct thread {
 	/* Owner: the green thread itself, unless said otherwise. */
-	_Atomic int tid;    /* 0: no thread of the program's; others look it up */
-	uint8_t generation; /* the next one's */
-	bool detained;      /* in a handler of the full stage: not to be preempted */
-	struct call *call;  /* the innermost intercepted call it is in; NULL: none */
-	int *clear_tid;     /* set_tid_address(2), CLONE_CHILD_CLEARTID */
-	void *robust_list;  /* set_robust_list(2) */
+	_Atomic int tid;              /* 0: no thread of the program's; others look it up */
+	uint8_t generation;           /* the next one's */
+	bool detained;                /* in a handler of the full stage: not to be preempted */
+	bool sigmask_swapped;         /* sigmask_after is to be put back */
+	const struct call *room_call; /* whose vector state is in its room; the entry's (entry.h) */
+	struct call *call;            /* the innermost intercepted call it is in; NULL: none */
+	int *clear_tid;               /* set_tid_address(2), CLONE_CHILD_CLEARTID */
+	void *robust_list;            /* set_robust_list(2) */
 	size_t robust_size;
 	_Atomic uint64_t sigmask;    /* signal n is bit n - 1; others read it (signal.h) */
-	uint64_t sigmask_after;      /* is to be put back after sigsuspend & co, */
-	bool sigmask_swapped;        /* if this says so */
+	uint64_t sigmask_after;      /* the mask after sigsuspend & co */
 	uint64_t sigmask_open;       /* before libc blocked all, which it does last of all, too */
 	_Atomic uint64_t pending;    /* what is in the queue */
 	_Atomic uint64_t awaited;    /* by sigtimedwait(2), just now */
@@ -75,6 +76,10 @@ struct thread {
 	bool adopts, migratable; /* the next clone3(2) is to make it a thread of libc's */
 	void *adopted_sp, *adopted_fs;
 };
+
+_Static_assert(sizeof(struct thread) == THREAD_SIZE, "as the entry has it");
+_Static_assert(offsetof(struct thread, room_call) == THREAD_ROOM_CALL, "as the entry has it");
+_Static_assert(sizeof(struct gt) == GT_SIZE && THREAD_SIZE == 2 * GT_SIZE, "as the entry has it");
 
 extern internal struct thread *threads;      /* by gt_index() */
 extern internal struct thread *thread_first; /* the process's */

@@ -2,9 +2,13 @@
  *
  * What the entry must know of this CPU to keep vector state (entry_x86_64.S).
  */
+#include "arch/sys.h"
 #include "intercept/entry.h"
+#include "intercept/thread.h"
 
 #include <cpuid.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 
 /* x87, SSE, AVX, the three of AVX-512 */
 #define COMPONENTS 0xe7u
@@ -12,12 +16,18 @@
 #define HI16 7
 #define LEGACY_AND_HEADER 576u
 
+/* As the entry has it: 64 for the rest, SSE, the masks, the sixteen registers. */
+#define ROOM_LINES 5u
+#define ROOM_LINES_HI16 22u
+
 #define XSAVE_LEAF 0xd
 #define HAS_XGETBV1 (1u << 2)
 #define HAS_AVX512BW (1u << 30)
 
 uint64_t intercept_vector_bytes, intercept_vector_mask;
 bool intercept_vector_by_hand;
+char *intercept_rooms;
+uint64_t intercept_room_lines;
 
 static bool has_avx512bw(void)
 {
@@ -49,4 +59,21 @@ void intercept_vector_init(void)
 	intercept_vector_by_hand = xgetbv1 && intercept_vector_mask >> AVX & 1;
 	if (intercept_vector_mask >> HI16 & 1)
 		intercept_vector_by_hand &= has_avx512bw();
+}
+
+void intercept_rooms_init(void)
+{
+	const char *lean = secure_getenv("GREEN_LEAN");
+	long error;
+
+	intercept_room_lines = intercept_vector_mask >> HI16 & 1 ? ROOM_LINES_HI16 : ROOM_LINES;
+	if (!lean || *lean != '1' || !intercept_vector_by_hand)
+		return;
+	size_t size = THREADS_MAX * intercept_room_lines * 64;
+	/* Where there is no address space for them the stacks do. */
+	intercept_rooms = sys_map(size, SYS_MAP_NORESERVE, &error);
+	if (!intercept_rooms)
+		return;
+	sys_name(intercept_rooms, size, "green vector state");
+	sys3(SYS_madvise, intercept_rooms, size, MADV_DONTDUMP);
 }

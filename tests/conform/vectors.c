@@ -5,6 +5,7 @@
  */
 #include "conform.h"
 
+#include <alloca.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,15 @@ static bool kept(const struct kind *k, const struct state *in, const struct stat
 	return !k->masks || memcmp(in->mask, out->mask, sizeof(in->mask)) == 0;
 }
 
+/* Wherever in its page the stack pointer is. */
+static void yield_at(const struct kind *k, const struct state *in, struct state *out, int round)
+{
+	char *deeper = alloca(64 + 64 * (size_t)(round & 63));
+
+	__asm__ volatile("" : : "r"(deeper) : "memory");
+	k->yield(in, out);
+}
+
 /* Round by round other contents, other control bits and flags of SSE. */
 static bool keeps(const struct kind *k, unsigned seed)
 {
@@ -95,7 +105,7 @@ static bool keeps(const struct kind *k, unsigned seed)
 			((unsigned char *)&in)[i] = (unsigned char)rand_r(&seed);
 		memset(&out, 0, sizeof(out));
 		_mm_setcsr(control);
-		k->yield(&in, &out);
+		yield_at(k, &in, &out, round);
 		unsigned after = _mm_getcsr();
 		_mm_setcsr(0x1f80);
 		if (after != control || !kept(k, &in, &out))
@@ -134,6 +144,21 @@ static struct kind sse = { yield_sse, 0, 16, 16, false };
 static struct kind avx = { yield_avx, 0, 16, 32, false };
 static struct kind zmm = { yield_zmm, 0, 32, 64, true };
 static struct kind high = { yield_high, 16, 32, 64, true };
+
+/* What libraries leave in use as a rule: none of the upper halves. */
+CHECK(vector_registers_kept_in_common_use)
+{
+	struct kind *kinds[] = { &sse, __builtin_cpu_supports("avx512bw") ? &high : &sse };
+	pthread_t t[THREADS];
+	bool all = true;
+
+	for (int i = 0; i < THREADS; i++)
+		t[i] = started(keeps_kind, kinds[i % 2]);
+	for (int i = 0; i < THREADS; i++)
+		all &= joined(t[i]) != NULL;
+	EXPECT(all);
+	return true;
+}
 
 CHECK(vector_registers_kept)
 {

@@ -58,7 +58,9 @@ test_arguments_and_environment() {
 		says 0 '^kept$' env KEPT=kept "$run" sh -c 'echo $KEPT' &&
 		says 0 'libgreenrun.so:/nowhere.so$' env LD_PRELOAD=/nowhere.so "$run" sh -c 'echo $LD_PRELOAD' &&
 		says 0 '^[^:]*libgreenrun.so$' "$run" "$run" sh -c 'echo $LD_PRELOAD' &&
-		says 0 '^.$' "$run" --intercept off sh -c 'echo ".$LD_PRELOAD"'
+		says 0 '^.$' "$run" --intercept off sh -c 'echo ".$LD_PRELOAD"' &&
+		says 0 '^glibc.*nns=1.*:glibc.rtld.nns=4$' env GLIBC_TUNABLES=glibc.rtld.nns=4 \
+			"$run" --lean sh -c 'echo $GLIBC_TUNABLES'
 }
 
 test_refuses_static() {
@@ -460,6 +462,8 @@ for program in conform conform_cxx conform_openmp; do
 	left_out=$computing
 	check "$natively checks, but those that need preemption" conforms "$program" "$run" --serial
 	left_out=
+	label="$program lean"
+	check "$natively checks" conforms "$program" "$run" --lean --workers 2
 done
 label=
 summary

@@ -71,7 +71,7 @@ static void *begins(void *argument)
 {
 	struct start *start = argument;
 	pthread_attr_t attributes;
-	size_t size;
+	size_t size = 0;
 
 	if (pthread_getattr_np(pthread_self(), &attributes) ||
 	    pthread_attr_getstack(&attributes, (void **)&start->stack, &size) || size != STACK)

@@ -86,12 +86,36 @@ static int set_report(const char *report)
 	return r;
 }
 
+#define TUNABLES "GLIBC_TUNABLES"
+
+/* In each thread libc keeps room for the static thread-local storage of libraries that come
+ * later (dlopen(3)) and of further namespaces (dlmopen(3)): as little of it as it lets one
+ * have, unless the user has set that already, for the last word counts. */
+static int set_lean(bool lean)
+{
+	static const char least[] = "glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0";
+	const char *before = getenv(TUNABLES);
+	char *all;
+	int r;
+
+	if (!lean)
+		return 0;
+	if (!before || !*before)
+		return setenv("GREEN_LEAN", "1", 1) || setenv(TUNABLES, least, 1);
+	r = asprintf(&all, "%s:%s", least, before);
+	if (r < 0)
+		return -1;
+	r = setenv("GREEN_LEAN", "1", 1) || setenv(TUNABLES, all, 1);
+	free(all);
+	return r;
+}
+
 /* What the library reads at start; green.7 and greenrun.1 name the variables. */
 static int set_environment(const struct options *o)
 {
 	if (set_number("GREEN_WORKERS", o->serial ? 1 : o->workers) ||
 	    set_text("GREEN_ENGINE", o->engine) || set_text("GREEN_INTERCEPT", o->intercept) ||
-	    set_number("GREEN_THREAD_STACK", o->stack_size) ||
+	    set_number("GREEN_THREAD_STACK", o->stack_size) || set_lean(o->lean) ||
 	    set_text("GREEN_PREEMPT", o->serial || o->no_preempt ? "0" : NULL) ||
 	    set_number("GREEN_AUDIT_MS", o->audit_ms) || set_report(o->report))
 		return problem(EXIT_PROBLEM, "no memory for the environment");

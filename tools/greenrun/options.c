@@ -29,6 +29,9 @@ static void usage(FILE *file)
 	      "                       parallel\n"
 	      "      --stack SIZE     stack of a thread that asks for none (K, M; default: "
 	      "libc's)\n"
+	      "      --lean           fewer bytes for each thread, and in each less room for "
+	      "libraries\n"
+	      "                       loaded later\n"
 	      "      --engine E       auto, io_uring or epoll\n"
 	      "      --intercept M    auto, patch, dispatch, both or off (off: run it as it is)\n"
 	      "      --no-preempt     let a thread that computes keep its worker\n"
@@ -131,6 +134,7 @@ static int set_audit(struct options *o, const char *value)
 enum {
 	OPT_SERIAL = 256,
 	OPT_STACK,
+	OPT_LEAN,
 	OPT_ENGINE,
 	OPT_INTERCEPT,
 	OPT_NO_PREEMPT,
@@ -142,6 +146,7 @@ static const struct option known[] = {
 	{ "workers", required_argument, NULL, 'w' },
 	{ "serial", no_argument, NULL, OPT_SERIAL },
 	{ "stack", required_argument, NULL, OPT_STACK },
+	{ "lean", no_argument, NULL, OPT_LEAN },
 	{ "engine", required_argument, NULL, OPT_ENGINE },
 	{ "intercept", required_argument, NULL, OPT_INTERCEPT },
 	{ "no-preempt", no_argument, NULL, OPT_NO_PREEMPT },
@@ -163,6 +168,9 @@ static int take(struct options *o, int c)
 		return 0;
 	case OPT_STACK:
 		return set_stack(o, optarg);
+	case OPT_LEAN:
+		o->lean = true;
+		return 0;
 	case OPT_ENGINE:
 		return set_engine(o, optarg);
 	case OPT_INTERCEPT:

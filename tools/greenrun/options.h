@@ -17,6 +17,7 @@ struct options {
 	uint64_t audit_ms;     /* 0: no audit */
 	bool serial;
 	bool no_preempt;
+	bool lean;      /* fewer bytes a thread */
 	char **program; /* what to run and its arguments; NULL: all is said already */
 };
 
