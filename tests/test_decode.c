@@ -2,6 +2,7 @@
  *
  * The instruction decoder: lengths of chosen instructions, what it says of branches and
  * addresses, and that it agrees with objdump on every instruction of whole libraries.
+ * No runtime is started.
  */
 #include "harness.h"
 

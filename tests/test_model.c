@@ -3,6 +3,7 @@
  * The lock-free parts, explored: the real sources in all interleavings within
  * the bounds (tests/model/weave.h), and mutants of them, each of which must
  * be caught by at least one model of its part.
+ * No runtime is started.
  */
 #include "harness.h"
 
