@@ -13,7 +13,7 @@
  *   wakers    wake the threads, which look at all that lies on their stacks
  *
  * In each mode of userfaultfd, for --seconds or until there were --count
- * hibernations.
+ * hibernations; --seed makes other random numbers.
  */
 #define _GNU_SOURCE
 #include "harness.h"
@@ -53,6 +53,7 @@ static struct host {
 } hosts[HOSTS];
 
 static int64_t run_ns = GREEN_S(2);
+static uint64_t seed;  /* of this run's random numbers */
 static uint64_t count; /* hibernations wanted; 0: as many as there are in run_ns */
 static bool kernel_mode;
 static _Atomic bool stop, over; /* for those who write; for the hosts */
@@ -61,6 +62,12 @@ static _Atomic uint64_t added, calls, refused, wakes;
 static struct room *room_of(unsigned i)
 {
 	return atomic_load_explicit(&hosts[i].room, memory_order_acquire);
+}
+
+/* Each of those who choose by chance has a number. */
+static struct rng rng_of(uint64_t number)
+{
+	return rng_seed(seed * 1000 + number);
 }
 
 /* ---- hosts ---------------------------------------------------------------------- */
@@ -107,9 +114,9 @@ static void *host_with_direct(void *arg)
 
 /* ---- hands ---------------------------------------------------------------------- */
 
-static void *add(void *seed)
+static void *add(void *number)
 {
-	struct rng rng = rng_seed((uintptr_t)seed);
+	struct rng rng = rng_of((uintptr_t)number);
 	uint64_t mine = 0;
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
@@ -122,9 +129,9 @@ static void *add(void *seed)
 	return NULL;
 }
 
-static void *add_green(void *seed)
+static void *add_green(void *number)
 {
-	struct rng rng = rng_seed((uintptr_t)seed);
+	struct rng rng = rng_of((uintptr_t)number);
 	uint64_t mine = 0;
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
@@ -213,7 +220,7 @@ struct writer {
 static void *keep_writing(void *arg)
 {
 	struct writer *w = arg;
-	struct rng rng = rng_seed(77 + w->kind);
+	struct rng rng = rng_of(77 + w->kind);
 
 	for (uint64_t value = 1; !atomic_load_explicit(&stop, memory_order_relaxed); value++) {
 		if (w->kind == PREAD)
@@ -245,7 +252,7 @@ static void read_directly(int fd, unsigned i, struct rng *rng,
 
 static void *keep_reading_directly(void *fd)
 {
-	struct rng rng = rng_seed(99);
+	struct rng rng = rng_of(99);
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed))
 		read_directly(*(int *)fd,
@@ -267,7 +274,7 @@ static ssize_t plain_pread(int fd, void *to, size_t size, off_t at)
 /* The kernel may hold the page when its stack is swept. */
 static void *keep_reading_directly_plain(void *fd)
 {
-	struct rng rng = rng_seed(98);
+	struct rng rng = rng_of(98);
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		unsigned i = (unsigned)rng_below(&rng, HOSTS / DIRECT_EVERY / 2) * 2 + 1;
@@ -350,7 +357,7 @@ static long call_fixed(void *to, void *of)
 static void *keep_writing_by_ring(void *unused)
 {
 	static long (*const ways[])(void *to, void *of) = { call_ring, call_fixed, call_provided };
-	struct rng rng = rng_seed(66);
+	struct rng rng = rng_of(66);
 	struct ring ring;
 
 	REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ring.ends), 0);
@@ -411,7 +418,7 @@ static void start_hosts(void)
 
 static void wake_until_over(uint64_t before)
 {
-	struct rng rng = rng_seed(5);
+	struct rng rng = rng_of(5);
 	int64_t end = green_now() + run_ns;
 
 	while (count ? stacks_hibernations() - before < count : green_now() < end) {
@@ -501,8 +508,7 @@ static void run_in_mode(const char *features, const char *rung)
 	REQUIRE_EQ(green_fini(), 0);
 	if (strcmp(info.stacks, rung) != 0 || !strstr(info.features, "+uffd_wp"))
 		SKIP("no %s", rung);
-	if (count)
-		test_limit(1000000);
+	test_limit(count ? 1000000 : 60 + (unsigned)(run_ns / GREEN_S(1)));
 	kernel_mode = features[0] == 0;
 	CHECK_EQ(run_green_with(&options, run, NULL, NULL), 0);
 }
@@ -521,6 +527,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "count", required_argument, NULL, 'n' },
 		                                 { "seconds", required_argument, NULL, 't' },
+		                                 { "seed", required_argument, NULL, 's' },
 		                                 { NULL, 0, NULL, 0 } };
 	int c;
 
@@ -529,12 +536,16 @@ int main(int argc, char **argv)
 		case 'n':
 			count = strtoull(optarg, NULL, 0);
 			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
 		case 't':
 			run_ns = GREEN_S(strtoll(optarg, NULL, 0));
 			break;
 		default:
 			fprintf(stderr,
-			        "usage: %s [--seconds EACH] [--count HIBERNATIONS] [TEST ...]\n",
+			        "usage: %s [--seconds EACH] [--count HIBERNATIONS] [--seed N] "
+			        "[TEST ...]\n",
 			        argv[0]);
 			return 2;
 		}
