@@ -9,6 +9,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,6 +251,18 @@ unsigned cpus_allowed(int *cpus, unsigned max)
 			cpus[n++] = (int)i;
 	if (n == 0)
 		cpus[n++] = -1;
+	return n;
+}
+
+unsigned cpus_for(int *cpus, unsigned workers)
+{
+	int allowed[WORKERS_MAX], here = sched_getcpu();
+	unsigned n = cpus_allowed(allowed, WORKERS_MAX), first = 0;
+
+	while (workers < n && first < n && allowed[first] != here)
+		first++;
+	for (unsigned i = 0; i < n; i++)
+		cpus[i] = workers < n ? allowed[(first + i) % n] : allowed[i];
 	return n;
 }
 

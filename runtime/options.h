@@ -29,6 +29,11 @@ __attribute__((format(printf, 1, 2))) void error_set(const char *format, ...);
 
 /* CPUs this process may use: fills cpus[max], returns their number. */
 unsigned cpus_allowed(int *cpus, unsigned max);
+
+/* The same for so many workers.  Where those are fewer, the CPUs begin with the one that the
+ * caller runs on: it need not move, and not all processes take the first ones. */
+unsigned cpus_for(int *cpus, unsigned workers);
+
 /* CPUs that the cgroup's quota amounts to, rounded up; 0: no quota. */
 unsigned cpus_quota(void);
 

@@ -89,7 +89,7 @@ static void workers_free(void)
 
 static int workers_new(void)
 {
-	unsigned n = cpus_allowed(rt.cpus, WORKERS_MAX);
+	unsigned n = cpus_for(rt.cpus, rt.workers_count);
 
 	/* More workers than CPUs share them in turn; they are not pinned then. */
 	for (unsigned i = 0; i < rt.workers_count; i++) {

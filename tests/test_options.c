@@ -11,6 +11,7 @@
 #include "worker.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -387,6 +388,25 @@ TEST(cpus)
 	unsigned quota = cpus_quota();
 	struct green_info info = init_info(NULL);
 	CHECK_EQ(info.workers, quota && quota < n ? quota : n);
+}
+
+TEST(few_workers_begin_on_the_caller_s_cpu)
+{
+	int allowed[1024], cpus[1024], here;
+	unsigned n = cpus_allowed(allowed, 1024), first = 0;
+
+	do { /* it may be moved */
+		here = sched_getcpu();
+		CHECK_EQ(cpus_for(cpus, 1), n);
+	} while (here != sched_getcpu());
+	CHECK_EQ(cpus[0], here);
+	while (allowed[first] != here)
+		first++;
+	for (unsigned i = 0; i < n; i++)
+		CHECK_EQ(cpus[i], allowed[(first + i) % n]);
+	CHECK_EQ(cpus_for(cpus, n), n);
+	for (unsigned i = 0; i < n; i++)
+		CHECK_EQ(cpus[i], allowed[i]);
 }
 
 /* ---- privileges -------------------------------------------------------------------------- */
