@@ -386,6 +386,12 @@ static short events_for(const struct io_op *op)
 	}
 }
 
+/* Waits for nobody but a disk: the loader reads so while it has its locks. */
+static bool is_of_disk(const struct io_op *op)
+{
+	return (op->kind == IO_READ || op->kind == IO_READV) && !events_for(op);
+}
+
 /* On a thread of the offload pool, where signals are blocked.  What blocks there
  * cannot be cancelled, so it looks once more, and alone: of many that have seen
  * one connection the others get -EAGAIN, and wait for the next one where they
@@ -423,7 +429,9 @@ static long offload_op(struct io_call *call, struct io_op *op)
 	int r = fd_begin(op, call->generation);
 	if (r < 0)
 		return r;
-	if (call->shielded)
+	if (is_of_disk(op))
+		r = offload_brief(perform_blocking, op, call->shielded, call->pc);
+	else if (call->shielded)
 		r = offload_to_end(perform_blocking, op, call->pc);
 	else
 		r = offload_run(perform_blocking, op, NULL,

@@ -13,6 +13,7 @@
 #include "runtime.h"
 #include "scheduler.h"
 #include "stall.h"
+#include "starter.h"
 #include "sweep.h"
 #include "trace.h"
 
@@ -50,6 +51,7 @@ struct seen {
 static struct {
 	pthread_t thread;
 	_Atomic uint32_t asked;      /* STOP, and above a count of monitor_ask() */
+	_Atomic uint32_t begun;      /* futex */
 	_Atomic unsigned sanitizers; /* threads of the thread sanitizer's own */
 	struct seen seen[WORKERS_MAX];
 } monitor;
@@ -330,13 +332,15 @@ static int64_t tick(bool all_asleep)
 static void *monitor_thread(void *unused)
 {
 	(void)unused;
+	atomic_store_explicit(&monitor.begun, 1, memory_order_release);
+	if (own_tls)
+		sys_futex_wake((const uint32_t *)&monitor.begun, 1);
 	for (;;) {
 		/* Acquire pairs with the releases of monitor_ask() and monitor_stop(). */
 		uint32_t asked = atomic_load_explicit(&monitor.asked, memory_order_acquire);
 		if (asked & STOP)
 			break;
 		int64_t now = sys.now();
-		offload_grow();
 		bool all_asleep = true;
 		for (unsigned i = 0; i < rt.workers_count; i++) {
 			look_at(worker_at(i), &monitor.seen[i], now);
@@ -374,21 +378,37 @@ static void count_sanitizers(void)
 #endif
 }
 
+/* What libc does at a thread's beginning may wake one that changes the process's identity
+ * (setuid(2)).  Once that may be a green thread, nobody would see it. */
+static void await_begin(void)
+{
+	while (own_tls && !atomic_load_explicit(&monitor.begun, memory_order_acquire))
+		sys_futex_wait((const uint32_t *)&monitor.begun, 0, INT64_MAX);
+}
+
 int monitor_start(void)
 {
 	sigset_t all, before;
+	int r = own_tls ? starter_start() : 0;
 
+	if (r < 0)
+		return r;
 	atomic_store_explicit(&monitor.asked, 0, memory_order_relaxed);
+	atomic_store_explicit(&monitor.begun, 0, memory_order_relaxed);
 	memset(monitor.seen, 0, sizeof(monitor.seen));
 	sweep_reset();
 	sigfillset(&all); /* the program's handlers have no business here */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	void *gs = bypass_begin();
-	int r = pthread_create(&monitor.thread, NULL, monitor_thread, NULL);
+	r = pthread_create(&monitor.thread, NULL, monitor_thread, NULL);
 	bypass_end(gs);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r == 0)
+	if (r == 0) {
 		pthread_setname_np(monitor.thread, "green-monitor");
+		await_begin();
+	} else if (own_tls) {
+		starter_stop();
+	}
 	count_sanitizers();
 	return -r;
 }
@@ -404,4 +424,6 @@ void monitor_stop(void)
 	atomic_fetch_or_explicit(&monitor.asked, STOP, memory_order_release);
 	sys_futex_wake((const uint32_t *)&monitor.asked, 1);
 	pthread_join(monitor.thread, NULL);
+	if (own_tls)
+		starter_stop();
 }

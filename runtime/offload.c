@@ -12,6 +12,7 @@
 #include "park.h"
 #include "scheduler.h"
 #include "spin.h"
+#include "starter.h"
 #include "trace.h"
 #include "worker.h"
 
@@ -40,9 +41,10 @@ struct job {
 	enum job_state state;
 	bool left; /* nobody waits any more */
 	bool shielded;
+	bool brief; /* offload_brief() */
 };
 
-/* WANTED: the monitor shall start it. */
+/* WANTED: the starter shall make it. */
 enum slot_state { SLOT_FREE, SLOT_WANTED, SLOT_TAKEN, SLOT_RUNS, SLOT_ENDED };
 
 struct slot { /* one OS thread */
@@ -274,20 +276,21 @@ static int start_thread(struct slot *slot, bool join)
 	return r;
 }
 
-/* A green thread with thread-local storage of its own may hold any of libc's locks, and
- * what it makes by pthread_create() would be a green thread. */
-static void let_monitor_start(struct slot *slot, bool join)
+/* See starter.h. */
+static void let_starter_start(struct slot *slot, bool join)
 {
 	spin_lock(&pool.lock);
 	slot->had = join;
 	slot->state = SLOT_WANTED;
 	pool.wanted++;
 	spin_unlock(&pool.lock);
-	monitor_ask();
+	starter_ask();
 }
 
-void offload_grow(void)
+bool offload_grow(void)
 {
+	bool all = true;
+
 	spin_lock(&pool.lock);
 	for (unsigned i = 0; pool.wanted && i < pool.slots_count; i++) {
 		struct slot *slot = &pool.slots[i];
@@ -300,7 +303,8 @@ void offload_grow(void)
 		spin_lock(&pool.lock);
 		if (r == 0)
 			continue;
-		/* Jobs wait for it: again at the next tick. */
+		/* Jobs wait for it: again a little later. */
+		all = false;
 		slot->state = SLOT_WANTED;
 		slot->had = false;
 		pool.threads++;
@@ -308,6 +312,7 @@ void offload_grow(void)
 		break;
 	}
 	spin_unlock(&pool.lock);
+	return all;
 }
 
 /* ---- callers ------------------------------------------------------------------------ */
@@ -327,7 +332,7 @@ static int attract_thread(struct job *job)
 	if (helped)
 		sys_futex_wake(&pool.wake, 1);
 	if (slot && own_tls) {
-		let_monitor_start(slot, join);
+		let_starter_start(slot, join);
 		helped = true;
 	} else if (slot && start_thread(slot, join) == 0) {
 		helped = true;
@@ -402,9 +407,51 @@ static int await_job_end(struct job *job, bool *left, void *pc)
 	return r;
 }
 
+/* Does it here if it is brief and nobody idle would take it: a new thread may come only when
+ * the caller has let go of a lock, but for the next one.  The lock is held on entry, and on
+ * return if it has not done it. */
+static bool done_here(const struct job *how)
+{
+	bool join = false;
+
+	if (!how->brief || !own_tls || pool.idle > pool.queued)
+		return false;
+	struct slot *slot = pool.wanted ? NULL : slot_take(&join);
+	spin_unlock(&pool.lock);
+	if (slot)
+		let_starter_start(slot, join);
+	how->fn(how->arg);
+	return true;
+}
+
+/* Has the job that how describes done by the pool; *job: to be put back, unless it is still
+ * being done.  NULL: it is over, without the pool. */
+static int have_done(const struct job *how, struct job **job, bool *left, void *pc)
+{
+	spin_lock(&pool.lock);
+	*job = NULL;
+	if (done_here(how))
+		return 0;
+	*job = job_get();
+	if (!*job) {
+		spin_unlock(&pool.lock);
+		return -ENOMEM;
+	}
+	**job = *how;
+	atomic_fetch_add_explicit(&rt.offloads, 1, memory_order_relaxed);
+	enqueue(*job);
+	int r = attract_thread(*job);
+	if (r == 0)
+		return await_job_end(*job, left, pc);
+	atomic_fetch_sub_explicit(&rt.offloads, 1, memory_order_release);
+	return r;
+}
+
 /* Does the job that how describes; *left: it is still being done. */
 static int run_job(const struct job *how, void **result, bool *left, void *pc)
 {
+	struct job *job;
+
 	*left = false;
 	int r = how->shielded ? 0 : park_check(gt_self());
 	if (r < 0)
@@ -412,23 +459,10 @@ static int run_job(const struct job *how, void **result, bool *left, void *pc)
 	if (trace_wants(block_enter))
 		probe_block_enter(gt_handle(gt_self()), pc, (uintptr_t)how->fn, how->arg);
 	int64_t since = trace_wants(block_exit) ? sys.now() : 0;
-	spin_lock(&pool.lock);
-	struct job *job = job_get();
-	if (!job) {
-		spin_unlock(&pool.lock);
-		return -ENOMEM;
-	}
-	*job = *how;
-	atomic_fetch_add_explicit(&rt.offloads, 1, memory_order_relaxed);
-	enqueue(job);
-	r = attract_thread(job);
-	if (r == 0)
-		r = await_job_end(job, left, pc);
-	else
-		atomic_fetch_sub_explicit(&rt.offloads, 1, memory_order_release);
+	r = have_done(how, &job, left, pc);
 	if (since && trace_wants(block_exit))
 		probe_block_exit(gt_handle(gt_self()), pc, (uintptr_t)how->fn, sys.now() - since);
-	if (*left)
+	if (*left || !job)
 		return r;
 	if (r == 0 && result)
 		*result = job->result;
@@ -447,6 +481,16 @@ int offload_run(green_fn fn, void *arg, void **result, void (*abandon)(void *arg
 int offload_to_end(green_fn fn, void *arg, void *pc)
 {
 	struct job how = { .fn = fn, .arg = arg, .state = JOB_QUEUED, .shielded = true };
+	bool left;
+
+	return run_job(&how, NULL, &left, pc);
+}
+
+int offload_brief(green_fn fn, void *arg, bool shielded, void *pc)
+{
+	struct job how = {
+		.fn = fn, .arg = arg, .state = JOB_QUEUED, .shielded = shielded, .brief = true
+	};
 	bool left;
 
 	return run_job(&how, NULL, &left, pc);

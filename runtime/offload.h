@@ -32,14 +32,20 @@ int offload_to_end(green_fn fn, void *arg, void *pc);
  * Nothing of arg may lie on a stack. */
 int offload_leave(green_fn fn, void *arg, void (*release)(void *arg), bool *left, void *pc);
 
+/* For what ends soon by itself, as a disk's answer: done right here where no thread is idle
+ * to take it and the caller may hold what starting one needs (starter.h).  Else as
+ * offload_to_end(), or where it is not shielded as offload_run(). */
+int offload_brief(green_fn fn, void *arg, bool shielded, void *pc);
+
 /* It has had threads in this process. */
 extern internal _Atomic bool offload_used;
 
-/* What each of its threads does first.  NULL: nothing. */
+/* What each of its threads, and the starter, does first.  NULL: nothing. */
 extern internal void (*offload_start_hook)(void);
 
-/* On the monitor: starts the threads that only an OS thread can start. */
-void offload_grow(void);
+/* On the starter: makes the threads that only an OS thread can make.  False: one is left
+ * that could not be made. */
+bool offload_grow(void);
 
 /* Ends the pool's threads; no job may be left.  OS thread, no green thread
  * runs. */

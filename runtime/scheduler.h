@@ -176,7 +176,7 @@ static inline bool sched_runs_hog(const struct worker *w)
 
 /* The watch (monitor.c). */
 int monitor_start(void);
-/* Has it look around at once (offload_grow()).  Any thread. */
+/* Has it look around at once.  Any thread. */
 void monitor_ask(void);
 void monitor_stop(void);
 

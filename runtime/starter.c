@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The thread of starter.h.
+ */
+#include "starter.h"
+#include "arch/base.h"
+#include "arch/sys.h"
+#include "offload.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/prctl.h>
+
+#define AGAIN_NS GREEN_MS(10) /* after a thread that could not be made */
+
+#define STOP 1u
+#define ASK 2u
+
+static struct {
+	pthread_t thread;
+	_Atomic uint32_t begun; /* futex */
+	_Atomic uint32_t asked; /* futex: STOP, and above a count of starter_ask() */
+} starter;
+
+static void *starter_thread(void *unused)
+{
+	(void)unused;
+	sys2(SYS_prctl, PR_SET_NAME, "green-starter");
+	if (offload_start_hook)
+		offload_start_hook();
+	atomic_store_explicit(&starter.begun, 1, memory_order_release);
+	sys_futex_wake((const uint32_t *)&starter.begun, 1);
+	for (;;) {
+		/* Acquire pairs with the releases of starter_ask() and starter_stop(). */
+		uint32_t asked = atomic_load_explicit(&starter.asked, memory_order_acquire);
+		if (asked & STOP)
+			return NULL;
+		bool all = offload_grow();
+		sys_futex_wait((const uint32_t *)&starter.asked, asked,
+		               all ? INT64_MAX : sys.now() + AGAIN_NS);
+	}
+}
+
+int starter_start(void)
+{
+	sigset_t all, before;
+
+	atomic_store_explicit(&starter.asked, 0, memory_order_relaxed);
+	atomic_store_explicit(&starter.begun, 0, memory_order_relaxed);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	void *gs = bypass_begin();
+	int r = pthread_create(&starter.thread, NULL, starter_thread, NULL);
+	bypass_end(gs);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	while (r == 0 && !atomic_load_explicit(&starter.begun, memory_order_acquire))
+		sys_futex_wait((const uint32_t *)&starter.begun, 0, INT64_MAX);
+	return -r;
+}
+
+void starter_ask(void)
+{
+	atomic_fetch_add_explicit(&starter.asked, ASK, memory_order_release);
+	sys_futex_wake((const uint32_t *)&starter.asked, 1);
+}
+
+void starter_stop(void)
+{
+	atomic_fetch_or_explicit(&starter.asked, STOP, memory_order_release);
+	sys_futex_wake((const uint32_t *)&starter.asked, 1);
+	pthread_join(starter.thread, NULL);
+}
