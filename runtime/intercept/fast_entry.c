@@ -8,6 +8,7 @@
 #include "intercept/audit.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/futex.h"
 #include "intercept/link.h"
 #include "intercept/route.h"
 #include "intercept/tally.h"
@@ -42,7 +43,7 @@ static long pass(struct call *c)
 	case SYS_rt_sigaction:
 		return link_on ? fast_link_sigaction(c) : call_real(c);
 	case SYS_futex:
-		return link_on && link_may_wake(c) ? CALL_MORE : call_real(c);
+		return futex_may_wake(c) ? CALL_MORE : call_real(c);
 	case CALL_NR_BORN:
 		return c->arg[5];
 	default:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Futex calls that neither wait nor wake anybody.
+ * Futex calls that neither wait nor wake anybody, and those of OS threads.
  */
 #include "intercept/futex.h"
 #include "intercept/link.h"
@@ -9,6 +9,25 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+
+static const bool unwatched;
+const bool *futex_watched = &unwatched;
+
+bool futex_may_wake(const struct call *c)
+{
+	if (!*futex_watched)
+		return false;
+	switch (c->arg[1] & FUTEX_CMD_MASK) {
+	case FUTEX_WAKE:
+	case FUTEX_WAKE_BITSET:
+	case FUTEX_WAKE_OP:
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+		return true;
+	default:
+		return false;
+	}
+}
 
 long fast_futex(struct call *c)
 {

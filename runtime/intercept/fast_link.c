@@ -10,7 +10,6 @@
 #include "scheduler.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -254,20 +253,4 @@ long fast_link_tgkill(struct call *c)
 long fast_link_tgsigqueueinfo(struct call *c)
 {
 	return send_on(c, 1, (int)c->arg[2]);
-}
-
-/* ---- futexes of OS threads ---------------------------------------------------------- */
-
-bool link_may_wake(const struct call *c)
-{
-	switch (c->arg[1] & FUTEX_CMD_MASK) {
-	case FUTEX_WAKE:
-	case FUTEX_WAKE_BITSET:
-	case FUTEX_WAKE_OP:
-	case FUTEX_REQUEUE:
-	case FUTEX_CMP_REQUEUE:
-		return true;
-	default:
-		return false;
-	}
 }

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sys/mman.h>
 
 #define BUCKET_BITS 15
 #define BUCKETS (1u << BUCKET_BITS)
@@ -38,6 +39,23 @@ static _Atomic bool others;
 void futex_has_others(void)
 {
 	atomic_store_explicit(&others, true, memory_order_relaxed);
+}
+
+int futex_watch(void)
+{
+	long error = 0;
+	bool *page = sys_map(1, 0, &error);
+
+	if (!page)
+		return (int)error;
+	long r = sys3(SYS_madvise, page, 1, MADV_WIPEONFORK);
+	if (r < 0) {
+		sys_unmap(page, 1);
+		return (int)r;
+	}
+	*page = true;
+	futex_watched = page;
+	return 0;
 }
 
 static struct bucket *bucket_of(uintptr_t address)

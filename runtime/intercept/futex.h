@@ -4,18 +4,31 @@
  *
  * A wait parks the green thread; its record lies in its struct thread.  OS threads that
  * are no workers wait in the kernel as ever, so a wake-up that finds fewer green threads
- * than it may wake asks the kernel, too, once there are such threads.  In link mode they
- * wake green threads, too (link.h).  There a wait is ended by nothing else: libc's locks
- * know no other end, so neither a cancel nor a deadline scope reaches them.
+ * than it may wake asks the kernel, too, once there are such threads.  They wake green
+ * threads, too: in link mode (link.h) those of the program, and anywhere those of the
+ * runtime, which share libc's locks with green threads when they make or end a thread.
+ * In link mode a wait is ended by nothing else: libc's locks know no other end, so neither a
+ * cancel nor a deadline scope reaches them.
  */
 #ifndef INTERCEPT_FUTEX_H
 #define INTERCEPT_FUTEX_H
+
+#include "arch/cpu.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* There are OS threads that may wait in the kernel for what green threads do. */
 void futex_has_others(void);
+
+struct call;
+
+/* fast_futex.c.  Shall the table be looked at for this futex(2) of an OS thread, too?  Not in
+ * a forked child, where it is the parent's. */
+bool futex_may_wake(const struct call *c);
+/* From now on.  0 or -errno. */
+int futex_watch(void);
+extern internal const bool *futex_watched;
 
 struct futex_wait;
 struct futex_waitv;

@@ -11,15 +11,18 @@
 #include "intercept/credentials.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/futex.h"
 #include "intercept/heir.h"
 #include "intercept/interceptors.h"
 #include "intercept/link.h"
+#include "intercept/patch.h"
 #include "intercept/preempt.h"
 #include "intercept/route.h"
 #include "intercept/signal.h"
 #include "intercept/tally.h"
 #include "intercept/thread.h"
 #include "intercept/thread_exit.h"
+#include "offload.h"
 #include "options.h"
 #include "runtime.h"
 #include "scheduler.h"
@@ -75,7 +78,7 @@ static bool is_outside(void)
 
 long intercept_full(struct call *c)
 {
-	if (unlikely(link_on) && is_outside())
+	if (unlikely(c->nr == SYS_futex) && is_outside())
 		return link_wake(c);
 	struct thread *t = thread_self();
 	struct call *outer = t->call;
@@ -121,6 +124,17 @@ int intercept_mode_from_environment(enum intercept_mode *mode)
 	return -EINVAL;
 }
 
+/* Where no code is rewritten, what the runtime's other OS threads wake is seen once they are
+ * armed.  Until then libc may have woken somebody who waited for that thread to begin. */
+static void arm_helper(void)
+{
+	const uint64_t open = DISPATCH_SIGNAL;
+
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &open, NULL, sizeof(open));
+	dispatch_arm();
+	futex_wake_green(NULL, 0);
+}
+
 /* The first worker's OS thread still has libc to call, below: it is armed last. */
 static int arm_others(struct worker *w)
 {
@@ -145,6 +159,8 @@ static int start_workers(void)
 	preempt_start();
 	own_tls = true;
 	worker_start_hook = arm_others;
+	if (!patch_sites())
+		offload_start_hook = arm_helper;
 	r = runtime_start_here();
 	if (r < 0) {
 		own_tls = false;

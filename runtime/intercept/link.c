@@ -9,6 +9,7 @@
 #include "intercept/before.h"
 #include "intercept/dispatch.h"
 #include "intercept/entry.h"
+#include "intercept/futex.h"
 #include "intercept/interceptors.h"
 #include "intercept/kick.h"
 #include "intercept/patch.h"
@@ -170,7 +171,11 @@ static void fill_table(void)
 /* An OS thread that is no worker, or no longer: without a worker's gate (dispatch.h). */
 static void arm_plainly(void)
 {
+	const uint64_t open = DISPATCH_SIGNAL;
+
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &open, NULL, sizeof(open));
 	link_arm();
+	futex_wake_green(NULL, 0); /* what libc has woken before */
 }
 
 /* Where no code is rewritten, calls of OS threads are seen that were armed. */

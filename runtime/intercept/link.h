@@ -56,9 +56,6 @@ void link_switch_mask(struct worker *w, const struct gt *to);
 /* pthread_create(3) makes green threads. */
 extern internal bool link_threads;
 
-/* May this futex(2) of an OS thread wake somebody? */
-bool link_may_wake(const struct call *c);
-
 #define LINK_RANGES 512
 struct link_range {
 	uintptr_t start, end;
@@ -72,7 +69,7 @@ bool link_is_exempt(const struct call *c);
 
 /* ---- link_wake.c: the full stage --------------------------------------------------- */
 
-/* futex(2) of an OS thread that may wake green threads. */
+/* futex(2) of an OS thread that may wake green threads; also without link mode. */
 long link_wake(struct call *c);
 void link_wake_start(void);
 

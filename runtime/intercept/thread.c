@@ -11,6 +11,7 @@
 #include "arch/switch.h"
 #include "intercept/before.h"
 #include "intercept/entry.h"
+#include "intercept/futex.h"
 #include "intercept/process.h"
 #include "intercept/signal.h"
 #include "scheduler.h"
@@ -62,7 +63,7 @@ int threads_init(void)
 	if (!threads)
 		return (int)error;
 	sys_name(threads, size, "green-tids");
-	return 0;
+	return futex_watch();
 }
 
 struct thread *thread_find(int tid)
