@@ -10,6 +10,7 @@
 #include "dump.h"
 #include "fatal.h"
 #include "offload.h"
+#include "options.h"
 #include "runtime.h"
 #include "scheduler.h"
 #include "stall.h"
@@ -332,6 +333,7 @@ static int64_t tick(bool all_asleep)
 static void *monitor_thread(void *unused)
 {
 	(void)unused;
+	cpus_unbind();
 	atomic_store_explicit(&monitor.begun, 1, memory_order_release);
 	if (own_tls)
 		sys_futex_wake((const uint32_t *)&monitor.begun, 1);

@@ -9,6 +9,7 @@
  */
 #include "arch/base.h"
 #include "offload.h"
+#include "options.h"
 #include "park.h"
 #include "scheduler.h"
 #include "spin.h"
@@ -178,6 +179,7 @@ static void *offload_thread(void *arg)
 	struct job *job;
 
 	sys2(SYS_prctl, PR_SET_NAME, "green-offload");
+	cpus_unbind();
 	if (offload_start_hook)
 		offload_start_hook();
 	spin_lock(&pool.lock);

@@ -240,13 +240,15 @@ static int env_all(struct green_options *o)
 
 /* ---- CPUs ----------------------------------------------------------------- */
 
+static unsigned long mask[WORKERS_MAX / 64];
+static long mask_bytes;
+
 unsigned cpus_allowed(int *cpus, unsigned max)
 {
-	unsigned long mask[WORKERS_MAX / 64] = { 0 };
 	unsigned n = 0;
-	long bytes = sys3(SYS_sched_getaffinity, 0, sizeof(mask), mask);
 
-	for (long i = 0; i < bytes * 8 && n < max; i++)
+	mask_bytes = sys3(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+	for (long i = 0; i < mask_bytes * 8 && n < max; i++)
 		if (mask[i / 64] >> (i % 64) & 1)
 			cpus[n++] = (int)i;
 	if (n == 0)
@@ -264,6 +266,12 @@ unsigned cpus_for(int *cpus, unsigned workers)
 	for (unsigned i = 0; i < n; i++)
 		cpus[i] = workers < n ? allowed[(first + i) % n] : allowed[i];
 	return n;
+}
+
+void cpus_unbind(void)
+{
+	if (rt.cpus[0] >= 0 && mask_bytes > 0)
+		sys3(SYS_sched_setaffinity, 0, mask_bytes, mask);
 }
 
 /* Quota of one cgroup v2 directory; 0: none. */

@@ -34,6 +34,10 @@ unsigned cpus_allowed(int *cpus, unsigned max);
  * caller runs on: it need not move, and not all processes take the first ones. */
 unsigned cpus_for(int *cpus, unsigned workers);
 
+/* Back to all of them, on an OS thread that is no worker and was made by one, which keeps to its
+ * own. */
+void cpus_unbind(void);
+
 /* CPUs that the cgroup's quota amounts to, rounded up; 0: no quota. */
 unsigned cpus_quota(void);
 

@@ -6,6 +6,7 @@
 #include "arch/base.h"
 #include "arch/sys.h"
 #include "offload.h"
+#include "options.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -27,6 +28,7 @@ static void *starter_thread(void *unused)
 {
 	(void)unused;
 	sys2(SYS_prctl, PR_SET_NAME, "green-starter");
+	cpus_unbind();
 	if (offload_start_hook)
 		offload_start_hook();
 	atomic_store_explicit(&starter.begun, 1, memory_order_release);

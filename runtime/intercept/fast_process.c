@@ -5,7 +5,8 @@
  *
  * That last one runs as the caller in every way but that it is no worker (the entry takes
  * its GS base away): all its calls are the kernel's.  It goes on to execve(2) with the
- * mask that the program thinks it has; the caller's OS thread stands still meanwhile.
+ * mask and the CPUs that the program thinks it has; the caller's OS thread stands still
+ * meanwhile.
  */
 #include "intercept/process.h"
 #include "intercept/signal.h"
@@ -25,6 +26,7 @@ static long birth(uint64_t flags, bool has_stack)
 		return CALL_MORE;
 	/* Whole: until the kernel has it nothing is dispatched here. */
 	set_real_mask(signal_mask_of(thread_self_fast()));
+	cpus_of_thread(thread_self_fast());
 	return CALL_PASS;
 }
 
@@ -51,5 +53,6 @@ long fast_vfork(struct call *c)
 long fast_born(struct call *c)
 {
 	set_real_mask(signals.real_mask);
+	cpus_of_worker();
 	return c->arg[5];
 }

@@ -4,7 +4,10 @@
  * runs where and when a worker does, so these answer as for a thread that has what the
  * process has, and remember which CPUs were asked for.
  */
+#include "arch/base.h"
+#include "intercept/process.h"
 #include "intercept/thread.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -79,6 +82,34 @@ long fast_sched_getaffinity(struct call *c)
 		mask[i] = !t->cpus ? threads_cpus[i] : i == 0 ? t->cpus : 0;
 	return threads_cpus_bytes;
 }
+
+/* ---- what a process inherits ------------------------------------------------------- */
+
+void cpus_of_thread(const struct thread *t)
+{
+	bool set = t->cpus;
+
+	if (rt.cpus[0] >= 0 && threads_cpus_bytes > 0)
+		call_raw(SYS_sched_setaffinity, 0, set ? (long)sizeof(t->cpus) : threads_cpus_bytes,
+		         set ? (long)&t->cpus : (long)threads_cpus, 0, 0, 0);
+}
+
+void cpus_of_worker(void)
+{
+	const struct worker *w = base_gs();
+	int cpu = rt.cpus[w->id];
+	unsigned long mask[WORKERS_MAX / 64];
+
+	if (cpu < 0)
+		return;
+	/* One by one: not by memset(3), which would use vector registers. */
+	for (volatile unsigned long *word = mask; word < mask + WORKERS_MAX / 64; word++)
+		*word = 0;
+	mask[cpu / 64] = 1ul << (cpu % 64);
+	call_raw(SYS_sched_setaffinity, 0, sizeof(mask), (long)mask, 0, 0, 0);
+}
+
+/* ---- policies and priorities ---------------------------------------------------------- */
 
 static bool is_real_time(int policy)
 {

@@ -30,6 +30,7 @@ static void hand_back_signals(const struct thread *t)
 static void become_native(struct thread *t)
 {
 	base_set_gs(NULL);
+	cpus_of_thread(t);
 	hand_back_signals(t);
 }
 
@@ -52,10 +53,11 @@ long call_fork(struct call *c)
 
 /* ---- another program ------------------------------------------------------------- */
 
-/* The mask and what is ignored pass to the program executed; handlers do not. */
+/* The mask, the CPUs and what is ignored pass to the program executed; handlers do not. */
 static long execute(const struct call *c)
 {
-	uint64_t mask = signal_mask_of(thread_self());
+	const struct thread *t = thread_self();
+	uint64_t mask = signal_mask_of(t);
 
 	/* Only if nobody executes are those that somebody awaited ours again. */
 	uint64_t awaited = atomic_exchange_explicit(&signals.awaited, 0, memory_order_relaxed);
@@ -65,7 +67,9 @@ static long execute(const struct call *c)
 			signal_set_real(sig);
 	spin_unlock(&signals.lock);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+	cpus_of_thread(t);
 	long r = call_real(c);
+	cpus_of_worker();
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals.real_mask, NULL, sizeof(mask));
 	atomic_fetch_or_explicit(&signals.awaited, awaited, memory_order_relaxed);
 	return r;

@@ -15,4 +15,11 @@
 /* Makes the process that c asks for: what fork(2) returns, in both. */
 long process_fork(struct call *c);
 
+struct thread;
+
+/* fast_sched.c: the calling OS thread may run where t may, as a process that it makes or
+ * becomes then may; and keeps to its worker's CPU again. */
+void cpus_of_thread(const struct thread *t);
+void cpus_of_worker(void);
+
 #endif

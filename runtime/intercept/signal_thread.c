@@ -16,6 +16,7 @@
 #include "intercept/posix_timer.h"
 #include "intercept/signal.h"
 #include "intercept/tally.h"
+#include "options.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -163,6 +164,7 @@ static void *serve(void *unused)
 
 	(void)unused;
 	prctl(PR_SET_NAME, "green-signals");
+	cpus_unbind();
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
 	atomic_store_explicit(&signals.tid, (int)sys0(SYS_gettid), memory_order_release);
 	sys_futex_wake((const uint32_t *)&signals.tid, 1);

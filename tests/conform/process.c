@@ -5,6 +5,7 @@
 #include "conform.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -455,5 +456,60 @@ CHECK(popen_in_threads)
 		t[i] = started(reads_a_command, NULL);
 	for (int i = 0; i < 5; i++)
 		EXPECT(joined(t[i]));
+	return true;
+}
+
+/* ---- CPUs -------------------------------------------------------------------------- */
+
+static cpu_set_t of_the_parent;
+
+static int has_the_same_cpus(void)
+{
+	cpu_set_t own;
+
+	return sched_getaffinity(0, sizeof(own), &own) || !CPU_EQUAL(&own, &of_the_parent);
+}
+
+/* What a program executed says that it may use. */
+static int cpus_of_a_program(void)
+{
+	int count = -1;
+	FILE *f = popen("unset OMP_NUM_THREADS OMP_THREAD_LIMIT; nproc", "r");
+
+	if (f && fscanf(f, "%d", &count) != 1)
+		count = -1;
+	return f && pclose(f) == 0 ? count : -1;
+}
+
+static int executes_nproc(void)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "test $(nproc) = %d", CPU_COUNT(&of_the_parent));
+	unsetenv("OMP_NUM_THREADS");
+	unsetenv("OMP_THREAD_LIMIT");
+	execl("/bin/sh", "sh", "-c", command, NULL);
+	return 1;
+}
+
+static void *children_have_its_cpus(void *first_alone)
+{
+	if (sched_getaffinity(0, sizeof(of_the_parent), &of_the_parent))
+		return NULL;
+	for (int cpu = 0, seen = 0; first_alone && cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &of_the_parent) && seen++)
+			CPU_CLR(cpu, &of_the_parent);
+	if (sched_setaffinity(0, sizeof(of_the_parent), &of_the_parent))
+		return NULL;
+	bool good = exits_with(child_status(has_the_same_cpus), 0) &&
+	            exits_with(child_status(executes_nproc), 0) &&
+	            cpus_of_a_program() == CPU_COUNT(&of_the_parent);
+	return good ? &of_the_parent : NULL;
+}
+
+CHECK(children_inherit_the_cpus)
+{
+	EXPECT(in_thread(children_have_its_cpus, NULL));
+	EXPECT(in_thread(children_have_its_cpus, &of_the_parent));
 	return true;
 }
