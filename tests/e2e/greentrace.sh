@@ -262,7 +262,9 @@ test_twenty_times() {
 		trace 0 -c -k -d 0.05 -p "$pid" || return 1
 	done
 	detached || return 1
-	equal 'BPF programs' "$before" "$(programs_loaded)" || return 1
+	# The kernel may free them a little later, and others may be tracing, too.
+	for ((i = 0; i < 300 && $(programs_loaded) > before; i++)); do sleep 0.1; done
+	at_least 'BPF programs before' "$(programs_loaded)" "$before" || return 1
 	stop_serving
 }
 
