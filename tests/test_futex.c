@@ -14,7 +14,7 @@
 #define ALL FUTEX_BITSET_MATCH_ANY
 
 static uint32_t words[4];
-static _Atomic int waiting, woken;
+static _Atomic int woken;
 
 struct wait {
 	uint32_t *word;
@@ -27,7 +27,6 @@ static void *waits(void *arg)
 {
 	struct wait *w = arg;
 
-	atomic_fetch_add(&waiting, 1);
 	w->result = futex_wait(w->word, 0, w->bits, w->deadline_ns, NULL);
 	atomic_fetch_add(&woken, 1);
 	return NULL;
@@ -37,13 +36,11 @@ static void *waits(void *arg)
 static void start(struct wait *w, green_t *t, int count)
 {
 	static const struct green_attr attr = { .migratable = true };
-	int before = atomic_load(&waiting);
 
 	for (int i = 0; i < count; i++)
 		REQUIRE_EQ(green_spawn(&t[i], &attr, waits, &w[i]), 0);
-	while (atomic_load(&waiting) < before + count)
-		green_yield();
-	green_sleep(GREEN_MS(5));
+	for (int i = 0; i < count; i++)
+		await_parked(t[i]);
 }
 
 static void join(const green_t *t, int count)
@@ -127,13 +124,20 @@ GREEN_TEST(times_out_where_it_was_moved)
 {
 	struct wait w = wait_at(&words[0], ALL);
 	green_t t;
+	long moved = 0;
 
 	REQUIRE_EQ(threads_init(), 0);
-	w.deadline_ns = green_now() + GREEN_MS(50);
-	start(&w, &t, 1);
-	CHECK_EQ(futex_requeue(&words[0], &words[1], 0, 1, NULL), 1);
-	join(&t, 1);
-	CHECK_EQ(w.result, -ETIMEDOUT);
+	/* Until it has been moved before it was out of time. */
+	for (int64_t limit = GREEN_MS(50); !moved; limit *= 2) {
+		int before = atomic_load(&woken);
+		w.deadline_ns = green_now() + limit;
+		REQUIRE_EQ(green_spawn(&t, NULL, waits, &w), 0);
+		WAIT_FOR((moved = futex_requeue(&words[0], &words[1], 0, 1, NULL)) ||
+		         atomic_load(&woken) > before);
+		join(&t, 1);
+		CHECK_EQ(w.result, -ETIMEDOUT);
+	}
+	CHECK_EQ(moved, 1);
 	CHECK_EQ(futex_wake(&words[1], 9, ALL, false), 0);
 }
 
@@ -144,7 +148,6 @@ static void *waits_for_any(void *result)
 
 	for (int i = 0; i < 3; i++)
 		at[i] = (struct futex_waitv){ .uaddr = (uintptr_t)&words[i], .flags = FUTEX_32 };
-	atomic_fetch_add(&waiting, 1);
 	*(long *)result = futex_wait_any(records, at, 3, GREEN_FOREVER, NULL);
 	return NULL;
 }
@@ -156,9 +159,7 @@ GREEN_TEST(waits_for_any_of_several)
 
 	REQUIRE_EQ(threads_init(), 0);
 	REQUIRE_EQ(green_spawn(&t, NULL, waits_for_any, &result), 0);
-	while (!atomic_load(&waiting))
-		green_yield();
-	green_sleep(GREEN_MS(5));
+	await_parked(t);
 	CHECK_EQ(futex_wake(&words[1], 9, ALL, false), 1);
 	join(&t, 1);
 	CHECK_EQ(result, 1);
