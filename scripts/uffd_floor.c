@@ -26,6 +26,7 @@
 #define PAGE ((size_t)4096)
 #define SLOT ((size_t)64 << 10)
 #define CHUNK ((size_t)2 << 20)
+#define CHUNKS ((size_t)16 << 20) /* that are taken together at most */
 #define SLOTS ((size_t)16384)
 #define THREADS_MAX 16
 #define ROUNDS 5
@@ -55,9 +56,9 @@ static char *top_page(char *slot)
 	return slot + SLOT - PAGE;
 }
 
-static int begins_chunk(const char *slot)
+static int begins(const char *slot, size_t size)
 {
-	return (uintptr_t)slot % CHUNK == 0;
+	return (uintptr_t)slot % size == 0;
 }
 
 static void touch(char *slot)
@@ -104,14 +105,26 @@ static void drop_bytes(char *from, size_t size)
 
 static void protect_chunk(char *slot)
 {
-	if (begins_chunk(slot))
+	if (begins(slot, CHUNK))
 		protect_bytes(slot, CHUNK);
 }
 
 static void drop_chunk(char *slot)
 {
-	if (begins_chunk(slot))
+	if (begins(slot, CHUNK))
 		drop_bytes(slot, CHUNK);
+}
+
+static void protect_chunks(char *slot)
+{
+	if (begins(slot, CHUNKS))
+		protect_bytes(slot, CHUNKS);
+}
+
+static void drop_chunks(char *slot)
+{
+	if (begins(slot, CHUNKS))
+		drop_bytes(slot, CHUNKS);
 }
 
 static void protect_top(char *slot)
@@ -136,6 +149,9 @@ static const struct step {
 	{ "UFFDIO_COPY of the top page", copy, 0 },
 	{ "UFFDIO_WRITEPROTECT of 2 MiB", protect_chunk, 0 },
 	{ "MADV_DONTNEED of 2 MiB", drop_chunk, 0 },
+	{ "UFFDIO_COPY of the top page, again", copy, 0 },
+	{ "UFFDIO_WRITEPROTECT of 16 MiB", protect_chunks, 0 },
+	{ "MADV_DONTNEED of 16 MiB", drop_chunks, 0 },
 	{ "UFFDIO_ZEROPAGE of the 14 below", zero, 0 },
 	{ "UFFDIO_COPY above them", copy, 0 },
 	{ "UFFDIO_WRITEPROTECT of 2 MiB with zeroes", protect_chunk, 0 },
@@ -179,12 +195,12 @@ static void *work(void *arg)
 
 static char *map(size_t size)
 {
-	char *p = mmap(NULL, size + CHUNK, PROT_READ | PROT_WRITE,
+	char *p = mmap(NULL, size + CHUNKS, PROT_READ | PROT_WRITE,
 	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		fail("mmap");
-	p += CHUNK - (uintptr_t)p % CHUNK;
+	p += CHUNKS - (uintptr_t)p % CHUNKS;
 	madvise(p, size, MADV_NOHUGEPAGE);
 	return p;
 }

@@ -3,6 +3,7 @@
  * From resident to hibernated.
  */
 #include "hibernate.h"
+#include "advise.h"
 #include "arch/cpu.h"
 #include "arch/sys.h"
 #include "arena.h"
@@ -290,24 +291,43 @@ static unsigned put_away_all(struct stack_sleeper *sleepers, unsigned count, boo
 	return good;
 }
 
-/* The pages go.  False when the kernel refused, and nothing has happened. */
+/* Their pages are gone. */
+static void all_asleep(struct stack_sleeper *sleepers, unsigned count)
+{
+	/* Counted first: who restores one counts down. */
+	atomic_fetch_add_explicit(&hibernation.count, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&hibernation.total, count, memory_order_relaxed);
+	for (unsigned i = 0; i < count; i++)
+		publish(&sleepers[i], HIBERNATED);
+}
+
+/* Of a range that the kernel has refused: memory that is locked stays, but what lies before
+ * it may have gone.  What is live lies in one page, which is locked or not. */
+static void drop_alone(struct stack_sleeper *s)
+{
+	char *low = slot_of(s->stack), *page = top_page(s->stack), *live = s->aside ? low : page;
+
+	/* It may have been locked when it had gone. */
+	if (sys3(SYS_madvise, live, PAGE, MADV_DONTNEED) < 0 && page_is_present(live)) {
+		give_up(s);
+		return;
+	}
+	/* What stays below it is dead, and shall not be protected when somebody goes there. */
+	sys3(SYS_madvise, low, page - low, MADV_DONTNEED);
+	uffd_protect(low, arena_stride(arena_of(s->stack)), false);
+	all_asleep(s, 1);
+}
+
+/* The pages go.  False when the kernel refused: those that can go one by one have. */
 static bool drop_range(char *start, size_t size, struct stack_sleeper *sleepers, unsigned count)
 {
-	/* Locked memory stays. */
-	bool good = sys3(SYS_madvise, start, size, MADV_DONTNEED) == 0;
-
-	/* Counted first: who restores one counts down. */
-	if (good) {
-		atomic_fetch_add_explicit(&hibernation.count, count, memory_order_relaxed);
-		atomic_fetch_add_explicit(&hibernation.total, count, memory_order_relaxed);
+	if (sys3(SYS_madvise, start, size, MADV_DONTNEED) == 0) {
+		all_asleep(sleepers, count);
+		return true;
 	}
-	for (unsigned i = 0; i < count; i++) {
-		if (good)
-			publish(&sleepers[i], HIBERNATED);
-		else
-			give_up(&sleepers[i]);
-	}
-	return good;
+	for (unsigned i = 0; i < count; i++)
+		drop_alone(&sleepers[i]);
+	return false;
 }
 
 /* Takes those of the chunk that sleep already out of others' reach; all or
@@ -327,10 +347,10 @@ static bool lock_rest(stack_id first, unsigned slots, uint64_t *locked)
 	return true;
 }
 
-static void unlock_rest(stack_id first, uint64_t locked)
+static void unlock_rest(stack_id first, uint64_t *locked)
 {
-	for (; locked; locked &= locked - 1) {
-		struct slot_sleep *s = sleep_of(first + (unsigned)__builtin_ctzll(locked));
+	for (; *locked; *locked &= *locked - 1) {
+		struct slot_sleep *s = sleep_of(first + (unsigned)__builtin_ctzll(*locked));
 		uint32_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
 		move_state(s, &word, HIBERNATED);
 	}
@@ -346,15 +366,35 @@ static unsigned run_of(const struct stack_sleeper *sleepers, unsigned count)
 	return n;
 }
 
+static struct iovec range_of(const struct stack_sleeper *sleepers, unsigned count)
+{
+	return (struct iovec){ slot_of(sleepers[0].stack),
+		               count * arena_stride(arena_of(sleepers[0].stack)) };
+}
+
+/* Runs of neighbours among the sleepers of one chunk, by one call. */
 static void drop_runs(struct stack_sleeper *sleepers, unsigned count)
 {
+	struct iovec ranges[STACK_CHUNK_MAX];
+	struct stack_sleeper *first[STACK_CHUNK_MAX];
+	unsigned length[STACK_CHUNK_MAX], runs = 0;
+
 	for (unsigned i = 0, n; i < count; i += n) {
 		n = 1;
 		if (sleepers[i].stack == STACK_NONE)
 			continue;
 		n = run_of(sleepers + i, count - i);
-		drop_range(slot_of(sleepers[i].stack),
-		           n * arena_stride(arena_of(sleepers[i].stack)), sleepers + i, n);
+		first[runs] = &sleepers[i];
+		length[runs] = n;
+		ranges[runs++] = range_of(sleepers + i, n);
+	}
+	int done = runs ? advise(ranges, runs, MADV_DONTNEED) : 0;
+	for (int run = 0; run < (int)runs; run++) {
+		if (run < done)
+			all_asleep(first[run], length[run]);
+		else
+			drop_range(ranges[run].iov_base, ranges[run].iov_len, first[run],
+			           length[run]);
 	}
 }
 
@@ -362,49 +402,10 @@ static void drop_runs(struct stack_sleeper *sleepers, unsigned count)
 struct group {
 	struct stack_sleeper *sleepers;
 	unsigned count;
+	stack_id first;  /* of the chunk */
 	bool whole;      /* nobody else has to do with the chunk now */
 	uint64_t locked; /* others there, that hibernate */
 };
-
-static stack_id first_of(const struct group *g)
-{
-	unsigned slots = stack_chunk_slots(stack_class_of(g->sleepers[0].stack));
-
-	return g->sleepers[0].stack & ~(stack_id)(slots - 1);
-}
-
-static void protect_group(struct group *g)
-{
-	size_t stride = arena_stride(arena_of(g->sleepers[0].stack));
-	stack_id first = first_of(g);
-
-	g->whole = lock_rest(first, stack_chunk_slots(stack_class_of(first)), &g->locked);
-	if (g->whole) {
-		protect_range(slot_of(first), (size_t)1 << SLEEP_CHUNK_SHIFT, g->sleepers,
-		              g->count);
-		return;
-	}
-	for (unsigned i = 0, n; i < g->count; i += n) {
-		n = run_of(g->sleepers + i, g->count - i);
-		protect_range(slot_of(g->sleepers[i].stack), n * stride, g->sleepers + i, n);
-	}
-}
-
-static void sweep_group(struct group *g, bool maybe_held)
-{
-	size_t size = (size_t)1 << SLEEP_CHUNK_SHIFT;
-	stack_id first = first_of(g);
-
-	if (put_away_all(g->sleepers, g->count, maybe_held) < g->count || !g->whole) {
-		drop_runs(g->sleepers, g->count);
-	} else {
-		/* Set before any of them can be restored, which clears it. */
-		atomic_store_explicit(chunk_of(first), 1, memory_order_relaxed);
-		if (!drop_range(slot_of(first), size, g->sleepers, g->count))
-			atomic_store_explicit(chunk_of(first), 0, memory_order_relaxed);
-	}
-	unlock_rest(first, g->locked);
-}
 
 /* Those of the first one's chunk. */
 static struct group group_of(struct stack_sleeper *sleepers, unsigned count)
@@ -413,30 +414,113 @@ static struct group group_of(struct stack_sleeper *sleepers, unsigned count)
 
 	while (n < count && sleepers[n].stack / slots == sleepers[0].stack / slots)
 		n++;
-	return (struct group){ .sleepers = sleepers, .count = n };
+	return (struct group){
+		.sleepers = sleepers,
+		.count = n,
+		.first = sleepers[0].stack & ~(stack_id)(slots - 1),
+	};
 }
 
-void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count)
+/* Chunks that are whole, neighbours, from the first on: one call does for all. */
+struct wholes {
+	unsigned groups, sleepers;
+	char *start;
+	size_t size;
+};
+
+static struct wholes wholes_of(const struct group *groups, unsigned count)
 {
-	struct group groups[STACK_CHUNKS_MAX];
+	struct wholes w = { .start = slot_of(groups[0].first) };
+	unsigned slots = stack_chunk_slots(stack_class_of(groups[0].first));
+
+	while (w.groups < count && groups[w.groups].whole &&
+	       groups[w.groups].first == groups[0].first + w.groups * slots) {
+		assert(groups[w.groups].sleepers == groups[0].sleepers + w.sleepers);
+		w.sleepers += groups[w.groups++].count;
+	}
+	w.size = (size_t)w.groups << SLEEP_CHUNK_SHIFT;
+	return w;
+}
+
+static void protect_runs(const struct group *g)
+{
+	for (unsigned i = 0, n; i < g->count; i += n) {
+		n = run_of(g->sleepers + i, g->count - i);
+		struct iovec range = range_of(g->sleepers + i, n);
+		protect_range(range.iov_base, range.iov_len, g->sleepers + i, n);
+	}
+}
+
+static void protect_groups(struct group *groups, unsigned count)
+{
+	for (unsigned i = 0; i < count;) {
+		struct wholes w = wholes_of(groups + i, count - i);
+		if (w.groups)
+			protect_range(w.start, w.size, groups[i].sleepers, w.sleepers);
+		else
+			protect_runs(&groups[i]);
+		i += w.groups ? w.groups : 1;
+	}
+}
+
+static void mark_chunks(const struct group *groups, unsigned count, uint8_t sleeps)
+{
+	for (unsigned i = 0; i < count; i++)
+		atomic_store_explicit(chunk_of(groups[i].first), sleeps, memory_order_relaxed);
+}
+
+static void drop_groups(const struct group *groups, unsigned count)
+{
+	for (unsigned i = 0; i < count;) {
+		struct wholes w = wholes_of(groups + i, count - i);
+		if (w.groups) {
+			/* Set before any of them can be restored, which clears it. */
+			mark_chunks(groups + i, w.groups, 1);
+			if (!drop_range(w.start, w.size, groups[i].sleepers, w.sleepers))
+				mark_chunks(groups + i, w.groups, 0);
+		} else {
+			drop_runs(groups[i].sleepers, groups[i].count);
+		}
+		i += w.groups ? w.groups : 1;
+	}
+}
+
+/* The groups of the sleepers, with all that sleeps in their chunks locked. */
+static unsigned make_groups(struct stack_sleeper *sleepers, unsigned count, struct group *groups)
+{
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < count;) {
 		struct group g = group_of(sleepers + i, count - i);
-		unsigned class = stack_class_of(first_of(&g));
+		unsigned class = stack_class_of(g.first), slots = stack_chunk_slots(class);
 		i += g.count;
-		if (watch_up_to(class, arena_slot_of(first_of(&g)) + stack_chunk_slots(class))) {
+		if (watch_up_to(class, arena_slot_of(g.first) + slots)) {
 			assert(n < STACK_CHUNKS_MAX);
-			protect_group(&g);
+			g.whole = lock_rest(g.first, slots, &g.locked);
+			if (!g.whole)
+				unlock_rest(g.first, &g.locked);
 			groups[n++] = g;
 			continue;
 		}
 		for (unsigned k = 0; k < g.count; k++)
 			stack_unlull(g.sleepers[k].stack);
 	}
+	return n;
+}
+
+void stacks_hibernate(struct stack_sleeper *sleepers, unsigned count)
+{
+	struct group groups[STACK_CHUNKS_MAX];
+	unsigned n = make_groups(sleepers, count, groups);
+
+	protect_groups(groups, n);
 	bool maybe_held = n && held_any();
 	for (unsigned i = 0; i < n; i++)
-		sweep_group(&groups[i], maybe_held);
+		if (put_away_all(groups[i].sleepers, groups[i].count, maybe_held) < groups[i].count)
+			groups[i].whole = false;
+	drop_groups(groups, n);
+	for (unsigned i = 0; i < n; i++)
+		unlock_rest(groups[i].first, &groups[i].locked);
 }
 
 void hibernate_lock(void)

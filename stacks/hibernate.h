@@ -22,9 +22,10 @@
  * What is live lies between the saved stack pointer and the top, at most
  * PACK_BYTES_MAX: with the colour that is never more than the top page.
  *
- * Runs of neighbours are protected and dropped by one call each; when all of a
- * chunk (2 MiB, the reach of one page-table page) sleep, the whole chunk is,
- * and the kernel takes the page table too.
+ * Runs of neighbours are protected by one call each, and dropped by one for all of a
+ * chunk (2 MiB, the reach of one page-table page).  When all of a chunk sleep, the whole
+ * chunk is, along with neighbours of which that is true, and the kernel takes the page
+ * tables too.  Each call interrupts every other CPU that the process runs on.
  *
  * Who lulls must make sure that nobody runs on the stack, or begins to without
  * stack_rouse(): see runtime/sweep.c.
@@ -35,7 +36,7 @@
 #include "stack.h"
 
 #define STACK_CHUNK_MAX 32  /* slots of the smallest class in 2 MiB */
-#define STACK_CHUNKS_MAX 4u /* of which stacks hibernate at once */
+#define STACK_CHUNKS_MAX 8u /* of which stacks hibernate at once */
 
 struct stack_sleeper {
 	stack_id stack; /* lulled */

@@ -61,6 +61,13 @@ void pages_complete(const struct arena *a, uint32_t slot)
 	}
 }
 
+bool page_is_present(char *page)
+{
+	unsigned char present = 0;
+
+	return sys3(SYS_mincore, page, PAGE, &present) == 0 && (present & 1);
+}
+
 static char *page_of(void *address)
 {
 	return (char *)((uintptr_t)address & ~(PAGE - 1));

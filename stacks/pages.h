@@ -15,6 +15,8 @@ int pages_fill(const struct arena *a, uint32_t slot);
 /* Gives a registered slot those pages that it lacks. */
 void pages_complete(const struct arena *a, uint32_t slot);
 
+bool page_is_present(char *page);
+
 /* Starts the threads that see to missing pages.  0 or -errno. */
 int pages_watch(void);
 

@@ -197,13 +197,6 @@ static void restore_plain(stack_id stack, struct slot_sleep *s, uint32_t word)
 	set_state(s, RESIDENT);
 }
 
-static bool is_present(char *page)
-{
-	unsigned char present = 0;
-
-	return sys3(SYS_mincore, page, PAGE, &present) == 0 && (present & 1);
-}
-
 static void slot_forked(stack_id stack, bool watched)
 {
 	struct slot_sleep *s = sleep_of(stack);
@@ -212,7 +205,7 @@ static void slot_forked(stack_id stack, bool watched)
 	/* One that was being restored has its page, on which there may be newer bytes
 	 * already, or still its entry. */
 	if ((word & STATE_MASK) == RESTORING) {
-		bool there = length_in(word) == 0 || is_present(top_page(stack));
+		bool there = length_in(word) == 0 || page_is_present(top_page(stack));
 		word = there ? RESIDENT : (word & ~STATE_MASK) | HIBERNATED;
 		set_state(s, word);
 	}

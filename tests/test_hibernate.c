@@ -11,6 +11,7 @@
 #include "worker.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #define AFTER GREEN_MS(1)
@@ -426,6 +427,29 @@ static void *stays(void *unused)
 TEST(deep_and_pinned_stacks_stay)
 {
 	in_modes(stays);
+}
+
+/* The kernel drops what lies before a page that is locked, then refuses. */
+static void *one_locked(void *unused)
+{
+	start_all(hold, COUNT);
+	void *page = (void *)((uintptr_t)atomic_load(&parked[100].counter) & ~(uintptr_t)4095);
+
+	atomic_fetch_add(parked[100].counter, 1);
+	if (mlock(page, 4096) < 0)
+		SKIP("memory cannot be locked");
+	wait_hibernated(COUNT - 1);
+	touch_all(NULL);
+	wait_hibernated(COUNT - 1);
+	CHECK_EQ(munlock(page, 4096), 0);
+	wait_hibernated(COUNT);
+	CHECK_EQ(end_all(COUNT), COUNT + 1);
+	return unused;
+}
+
+TEST(a_locked_stack_stays_alone)
+{
+	in_modes(one_locked);
 }
 
 static void *never(void *unused)

@@ -154,13 +154,15 @@ TEST(a_stack_shared_with_a_child_can_be_taken)
 	end();
 }
 
-static bool no_move_back, moved;
+static bool no_move_back, moved, copied;
 
-/* Nothing can be dropped; and perhaps only one page be moved. */
+/* Nothing can be dropped, until it has come back by copying; that is when only one page can
+ * be moved. */
 static long refusing_call(long nr, long a, long b, long c, long d, long e, long f)
 {
-	if (nr == SYS_madvise && c == MADV_DONTNEED && b > 4096)
+	if (nr == SYS_madvise && c == MADV_DONTNEED && !copied)
 		return -EINVAL;
+	copied |= nr == SYS_ioctl && b == (long)UFFDIO_COPY;
 	if (nr == SYS_ioctl && b == (long)_IOWR(UFFDIO, 0x05, char[40])) {
 		if (moved && no_move_back)
 			return -EBUSY;
@@ -179,6 +181,7 @@ static void refused(bool cannot_move_back)
 	}
 	no_move_back = cannot_move_back;
 	moved = false;
+	copied = false;
 	struct stack_sleeper sleeper = { .stack = stack, .sp = live(), .users = 1024 };
 	CHECK(stack_lull(stack));
 	hibernate_lock();
