@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Faults in green threads: an overflow is reported by name and kills by
- * SIGSEGV, any other fault goes where it would have gone without the runtime,
- * and a descriptor of the runtime that the program closed is said so.
+ * SIGSEGV, any other fault goes where it would have gone without the runtime.
  */
 #include "harness.h"
 #include "stack.h"
@@ -573,28 +572,4 @@ TEST(a_refused_signal_stack_fails_the_run)
 	fault_clear();
 	CHECK_EQ(green_run(look_at_signal_stack, NULL, NULL), 0);
 	CHECK_EQ(green_fini(), 0);
-}
-
-/* ---- lost descriptors -------------------------------------------------------- */
-
-static void *close_all(void *unused)
-{
-	closefrom(3);
-	for (int i = 0; i < 100; i++)
-		green_sleep(GREEN_MS(10));
-	return unused;
-}
-
-static void run_close_all(void)
-{
-	run_green(close_all, NULL);
-}
-
-TEST(closing_the_runtimes_descriptors_is_reported)
-{
-	struct death *d = die(run_close_all);
-
-	check_killed_by(d, SIGABRT);
-	CHECK_HAS(d->text, "libgreen: fatal: the program closed a descriptor");
-	CHECK_HAS(d->text, "remedy: ");
 }
