@@ -66,9 +66,11 @@ test_server_stops() {
 	{ sleep 0.5; kill -STOP "$server"; sleep 2; kill -CONT "$server"; } &
 	exit_of 0 '"errors": 0,' http --url "http://127.0.0.1:$port/x" --connections 8 --rate 1000 \
 		--warmup 1 --duration 0.3 --rounds 1 --timeout 20 --json || return 1
-	{ sleep 1; kill -STOP "$server"; } &
+	: >"$temp/said"
+	{ until grep -q 'round 1' "$temp/said" || ! kill -0 "$server"; do sleep 0.05; done
+		kill -STOP "$server"; } 2>/dev/null &
 	exit_of 1 'errors: timeout 8' http --url "http://127.0.0.1:$port/x" --connections 8 \
-		--warmup 0.5 --duration 1.5 --rounds 1 --timeout 3 --json
+		--warmup 0.5 --duration 4 --rounds 1 --timeout 6 --progress lines --json
 	status=$?
 	kill -KILL "$server"
 	return $status

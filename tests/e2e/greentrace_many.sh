@@ -54,15 +54,32 @@ test_all_of_a_name() {
 	equal 'of the first' 1 "$(grep -c "^{\"type\":\"end\",\"pid\":$one," "$temp/out")"
 }
 
-# In a namespace where there are no others; the second comes while it looks.
+# In a namespace where there are no others; the third comes when the first two are watched.
+cat >"$temp/all.sh" <<'END'
+greentrace=$1 traced=$2
+watched() {
+	local i
+	for ((i = 0; i < 600; i++)); do
+		"$greentrace" probes -p "$1" 2>/dev/null | grep -q ' attached ' && return
+		sleep 0.1
+	done
+	return 1
+}
+"$traced" wait >/dev/null & first=$!
+"$traced" wait >/dev/null & second=$!
+sleep 0.3
+"$greentrace" -a -c >"$3" & tracer=$!
+watched $first && watched $second
+"$traced" wait >/dev/null & watched $!
+sleep 0.5 # some parks of 100 ms
+kill -INT $tracer
+wait $tracer
+END
+
 test_all() {
-	local inside=(unshare --pid --fork --mount-proc)
+	local inside=(unshare --pid --fork --mount-proc --kill-child)
 	"${inside[@]}" true 2>/dev/null || { echo 'no PID namespace can be made here'; return 77; }
-	# shellcheck disable=SC2016 # expanded inside
-	"${inside[@]}" bash -c '"$1" wait >/dev/null & "$1" wait >/dev/null & sleep 0.3
-		"$2" -a -c -d 4 & tracer=$!
-		sleep 2; "$1" wait >/dev/null &
-		wait $tracer' - "$temp/traced" "$greentrace" >"$temp/out" 2>"$temp/err"
+	"${inside[@]}" bash "$temp/all.sh" "$greentrace" "$temp/traced" "$temp/out" 2>"$temp/err"
 	equal 'exit status' 0 $? || { cat "$temp/err"; return 1; }
 	equal 'processes' 3 "$(grep -c '^traced (' "$temp/out")" || { cat "$temp/out"; return 1; }
 	equal 'with parks' 3 "$(grep -cE ' sleep +patient ' "$temp/out")"

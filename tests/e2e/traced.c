@@ -404,7 +404,7 @@ static void *wait_long(void *arg)
 
 	if (green_spawn(&thread, NULL, patient, NULL) != 0)
 		return "no thread";
-	green_sleep(GREEN_MS(10000));
+	green_sleep(GREEN_S(60)); /* as long as anybody looks at it */
 	over = true;
 	return green_join(thread, NULL) ? "not joined" : arg;
 }
