@@ -333,7 +333,7 @@ class Stacks:
             found = self.packed(thread)
         except (gdb.error, IndexError):  # of a damaged core file
             found = b""
-        return (found, True) if len(found) == top - thread.sp else (b"", False)
+        return (found, True) if len(found) == size else (b"", False)
 
 
 class Overlay:
