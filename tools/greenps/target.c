@@ -87,8 +87,25 @@ static int not_allowed(const struct target *t)
 	               (int)t->pid);
 }
 
+/* A process that ends loses its memory, and what is left of it in /proc belongs to root. */
+static bool has_ended(pid_t pid)
+{
+	char path[64];
+	unsigned long pages = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return true;
+	bool known = fscanf(f, "%lu", &pages) == 1;
+	fclose(f);
+	return !known || pages == 0;
+}
+
 static int open_problem(const struct target *t, int error)
 {
+	if (t->mappings_count && has_ended(t->pid))
+		return problem("process %d ended while it was being read", (int)t->pid);
 	if (error == ENOENT || error == ESRCH)
 		return problem("process %d: there is none with this number", (int)t->pid);
 	if (error == EACCES || error == EPERM)
