@@ -7,6 +7,7 @@
  * to do: a lost wake-up must stay visible.
  */
 #include "arch/base.h"
+#include "arch/os_thread.h"
 #include "dump.h"
 #include "fatal.h"
 #include "offload.h"
@@ -21,7 +22,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -390,7 +390,6 @@ static void await_begin(void)
 
 int monitor_start(void)
 {
-	sigset_t all, before;
 	int r = own_tls ? starter_start() : 0;
 
 	if (r < 0)
@@ -399,12 +398,7 @@ int monitor_start(void)
 	atomic_store_explicit(&monitor.begun, 0, memory_order_relaxed);
 	memset(monitor.seen, 0, sizeof(monitor.seen));
 	sweep_reset();
-	sigfillset(&all); /* the program's handlers have no business here */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	void *gs = bypass_begin();
-	r = pthread_create(&monitor.thread, NULL, monitor_thread, NULL);
-	bypass_end(gs);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r = os_thread_start(&monitor.thread, monitor_thread, NULL, 0, true);
 	if (r == 0) {
 		pthread_setname_np(monitor.thread, "green-monitor");
 		await_begin();
@@ -412,7 +406,7 @@ int monitor_start(void)
 		starter_stop();
 	}
 	count_sanitizers();
-	return -r;
+	return r;
 }
 
 void monitor_ask(void)

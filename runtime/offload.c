@@ -7,8 +7,9 @@
  * that is RUNNING it awaits the end.  Records are type-stable, and nothing of
  * them lies on a green stack.
  */
-#include "arch/base.h"
 #include "offload.h"
+#include "arch/base.h"
+#include "arch/os_thread.h"
 #include "options.h"
 #include "park.h"
 #include "scheduler.h"
@@ -19,13 +20,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/prctl.h>
 
 #define JOB_SLAB 16384
 #define OFFLOAD_STACK ((size_t)256 << 10)
 #define OFFLOAD_MOST 4096
-#define SIGNAL_SETXID 33 /* libc's SIGSETXID */
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE };
 
@@ -197,28 +196,8 @@ _Atomic bool offload_used;
 
 static int thread_new(struct slot *slot)
 {
-	pthread_attr_t attr;
-	/* But for those that a job's own code raises: blocked, they kill, and a touch
-	 * of a stack that hibernates is one of them.  And that by which libc makes each
-	 * thread repeat setuid(2) & co.: it waits for all. */
-	static const int own[] = {
-		SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGNAL_SETXID
-	};
-	uint64_t all = ~(uint64_t)0, before;
-
-	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		all &= ~((uint64_t)1 << (own[i] - 1));
-	if (pthread_attr_init(&attr) != 0)
-		return -EAGAIN;
-	pthread_attr_setstacksize(&attr, OFFLOAD_STACK);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
 	atomic_store_explicit(&offload_used, true, memory_order_relaxed);
-	void *gs = bypass_begin();
-	int r = pthread_create(&slot->thread, &attr, offload_thread, slot);
-	bypass_end(gs);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
-	pthread_attr_destroy(&attr);
-	return -r;
+	return os_thread_start(&slot->thread, offload_thread, slot, OFFLOAD_STACK, true);
 }
 
 /* Reserves the slots on first use; the lock is held. */

@@ -3,8 +3,8 @@
  * The runtime's life: green_init, green_run, green_fini.  Everything hangs off
  * one struct, rt.
  */
-#include "arch/base.h"
 #include "runtime.h"
+#include "arch/os_thread.h"
 #include "arch/switch.h"
 #include "fault.h"
 #include "fdtab.h"
@@ -399,18 +399,13 @@ static void *worker_thread(void *arg)
 
 static int worker_start(struct worker *w)
 {
-	pthread_attr_t attr;
-	int r;
+	int r = (int)sys_fault(SYS_clone);
 
 	atomic_store_explicit(&w->started, 0, memory_order_relaxed);
-	if ((r = -(int)sys_fault(SYS_clone)) == 0 && (r = pthread_attr_init(&attr)) == 0) {
-		void *gs = bypass_begin();
-		r = pthread_create(&w->thread, &attr, worker_thread, w);
-		bypass_end(gs);
-		pthread_attr_destroy(&attr);
-	}
+	if (r == 0)
+		r = os_thread_start(&w->thread, worker_thread, w, 0, false);
 	if (r)
-		return -r;
+		return r;
 	while ((r = atomic_load_explicit(&w->started, memory_order_acquire)) == 0)
 		sys_futex_wait((const uint32_t *)&w->started, 0, INT64_MAX);
 	if (r < 0)

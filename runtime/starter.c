@@ -3,13 +3,12 @@
  * The thread of starter.h.
  */
 #include "starter.h"
-#include "arch/base.h"
+#include "arch/os_thread.h"
 #include "arch/sys.h"
 #include "offload.h"
 #include "options.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
 
@@ -46,19 +45,12 @@ static void *starter_thread(void *unused)
 
 int starter_start(void)
 {
-	sigset_t all, before;
-
 	atomic_store_explicit(&starter.asked, 0, memory_order_relaxed);
 	atomic_store_explicit(&starter.begun, 0, memory_order_relaxed);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	void *gs = bypass_begin();
-	int r = pthread_create(&starter.thread, NULL, starter_thread, NULL);
-	bypass_end(gs);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int r = os_thread_start(&starter.thread, starter_thread, NULL, 0, true);
 	while (r == 0 && !atomic_load_explicit(&starter.begun, memory_order_acquire))
 		sys_futex_wait((const uint32_t *)&starter.begun, 0, INT64_MAX);
-	return -r;
+	return r;
 }
 
 void starter_ask(void)

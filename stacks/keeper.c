@@ -2,9 +2,9 @@
  *
  * The two threads of keeper.h.
  */
-#include "arch/base.h"
 #include "keeper.h"
 #include "arch/cpu.h"
+#include "arch/os_thread.h"
 #include "arch/sys.h"
 #include "spin.h"
 
@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
@@ -131,21 +130,13 @@ static bool own_table(void)
 
 static int start_thread(pthread_t *thread, void *(*fn)(void *), const char *name)
 {
-	pthread_attr_t attr;
-	int r = -(int)sys_fault(SYS_clone);
+	int r = (int)sys_fault(SYS_clone);
 
 	if (r == 0)
-		r = pthread_attr_init(&attr);
-	if (r)
-		return -r;
-	pthread_attr_setstacksize(&attr, KEEPER_STACK);
-	void *gs = bypass_begin();
-	r = pthread_create(thread, &attr, fn, NULL);
-	bypass_end(gs);
-	pthread_attr_destroy(&attr);
+		r = os_thread_start(thread, fn, NULL, KEEPER_STACK, true);
 	if (r == 0)
 		pthread_setname_np(*thread, name);
-	return -r;
+	return r;
 }
 
 static int start_handler(void)
@@ -216,15 +207,10 @@ static void *keeper_thread(void *unused)
 
 int keeper_start(int uffd, void (*handle)(void *address))
 {
-	sigset_t all, before;
-
 	keeper.uffd = uffd;
 	keeper.handle = handle;
 	atomic_store_explicit(&keeper.state, ASKED, memory_order_relaxed); /* to start */
-	sigfillset(&all); /* the program's handlers have no business here */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int r = start_thread(&keeper.thread, keeper_thread, "green-keeper");
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0)
 		return r;
 	wait_while(ASKED);

@@ -40,6 +40,7 @@
 #ifndef INTERCEPT_SIGNAL_H
 #define INTERCEPT_SIGNAL_H
 
+#include "arch/os_thread.h"
 #include "intercept/thread.h"
 #include "spin.h"
 
@@ -50,7 +51,6 @@
 #define SIGNAL_COUNT 64
 #define SIGNAL_BIT(sig) ((uint64_t)1 << ((sig)-1))
 #define SIGNAL_CANCEL 32 /* of libc: pthread_cancel(), and SIGEV_THREAD */
-#define SIGNAL_SETXID 33 /* of libc: setuid() & co. */
 
 /* The real signal by which the runtime interrupts its OS threads: libc's own use of it
  * is answered here (credentials.c), so it never comes. */

@@ -10,7 +10,7 @@
  * there and kicks green-signals.  In which order: it sets the bit, then looks for takers
  * once more; they become takers, then look at the bit.
  */
-#include "arch/base.h"
+#include "arch/os_thread.h"
 #include "intercept/dispatch.h"
 #include "intercept/kick.h"
 #include "intercept/posix_timer.h"
@@ -181,20 +181,12 @@ static void *serve(void *unused)
 
 int signals_serve(void)
 {
-	pthread_attr_t attr;
 	pthread_t thread;
-	void *gs = bypass_begin();
-	int r = pthread_attr_init(&attr);
+	int r = os_thread_start(&thread, serve, NULL, STACK_SIZE, true);
 
-	if (r == 0) {
-		pthread_attr_setstacksize(&attr, STACK_SIZE);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		r = pthread_create(&thread, &attr, serve, NULL);
-		pthread_attr_destroy(&attr);
-	}
-	bypass_end(gs);
 	if (r)
-		return -r;
+		return r;
+	pthread_detach(thread);
 	while (!atomic_load_explicit(&signals.tid, memory_order_acquire))
 		sys_futex_wait((const uint32_t *)&signals.tid, 0, INT64_MAX);
 	/* Not earlier: libc installed its own for that signal with the first thread. */
