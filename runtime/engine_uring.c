@@ -18,8 +18,10 @@
  *      '--its completion first--> LANDED --answer-------> complete()
  *   BACKLOG --cancel--> DONE --next poll()--------------> complete()
  *
- * The doorbell is an eventfd whose readiness the ring polls, multishot: every
- * write is one completion, and nobody has to read it.
+ * The doorbell is a futex that the ring waits for (Linux 6.7), a count of how often
+ * it was rung: nothing that a program could close.  Before that it is an eventfd whose
+ * readiness the ring polls, multishot: every write is one completion, and nobody has to
+ * read it.
  */
 #include "engine_uring.h"
 
@@ -197,7 +199,9 @@ static void arm_bell(struct uring *u)
 
 	if (unlikely(!sqe))
 		return;
-	if (u->bell_multishot)
+	if (u->bell_futex)
+		uring_prep_futex_wait(sqe, (const uint32_t *)&u->bell_rings, u->bell_seen);
+	else if (u->bell_multishot)
 		io_uring_prep_poll_multishot(sqe, u->bell, POLLIN);
 	else
 		io_uring_prep_poll_add(sqe, u->bell, POLLIN);
@@ -346,7 +350,10 @@ static void bell_rang(struct uring *u, int32_t res, uint32_t flags)
 		return;
 	/* Armed again by the next poll(), which finds a ring in between. */
 	u->bell_armed = false;
-	if (res == -EBADF || sys3(SYS_read, u->bell, &count, sizeof(count)) == -EBADF)
+	if (u->bell_futex)
+		/* Acquire pairs with the release of ring_futex(). */
+		u->bell_seen = atomic_load_explicit(&u->bell_rings, memory_order_acquire);
+	else if (res == -EBADF || sys3(SYS_read, u->bell, &count, sizeof(count)) == -EBADF)
 		u->error = -EBADF;
 }
 
@@ -409,12 +416,22 @@ static bool engine_busy(struct worker *w)
 	       u->done.head || u->backlog.head || u->cancels.head || !u->bell_armed;
 }
 
+static void ring_futex(struct uring *u)
+{
+	atomic_fetch_add_explicit(&u->bell_rings, 1, memory_order_release);
+	sys_futex_wake((const uint32_t *)&u->bell_rings, 1);
+}
+
 static void engine_doorbell(struct worker *w)
 {
-	const struct uring *u = w->engine;
+	struct uring *u = w->engine;
 	const uint64_t one = 1;
 	long r;
 
+	if (likely(u->bell_futex)) {
+		ring_futex(u);
+		return;
+	}
 	do
 		r = sys3(SYS_write, u->bell, &one, sizeof(one));
 	while (r == -EINTR);

@@ -21,7 +21,7 @@
 enum uring_tag {
 	URING_TAG_OP = 0,
 	URING_TAG_CANCEL = 1, /* the answer to a cancel request for that operation */
-	URING_TAG_BELL = 2,   /* the doorbell's poll */
+	URING_TAG_BELL = 2,   /* the doorbell's wait or poll */
 	URING_TAG_MASK = 7,
 };
 
@@ -31,10 +31,13 @@ struct uring {
 	unsigned enter_flags; /* those of every io_uring_enter() */
 	unsigned cq_mask;     /* a completion's place in the ring */
 	bool ring_registered; /* entered by index: survives a close of its number */
+	bool bell_futex;      /* the doorbell is bell_rings, else bell */
 	bool bell_multishot;
-	bool bell_armed; /* the doorbell is being polled, or about to be */
-	int bell;        /* eventfd */
-	int error;       /* -errno that poll() has to return, 0 */
+	bool bell_armed;             /* the doorbell is being waited for, or about to be */
+	int bell;                    /* eventfd, or -1 */
+	uint32_t bell_seen;          /* of bell_rings */
+	_Atomic uint32_t bell_rings; /* futex */
+	int error;                   /* -errno that poll() has to return, 0 */
 	/* Operations that found no submission entry, in order. */
 	struct op_list backlog;
 	/* Operations with the kernel whose cancel request found no entry. */

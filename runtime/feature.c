@@ -16,6 +16,7 @@ static const char *const names[FEATURE_COUNT] = {
 	[FEATURE_RING_FD] = "ring_fd",
 	[FEATURE_RESTRICTIONS] = "restrictions",
 	[FEATURE_MULTISHOT_POLL] = "multishot_poll",
+	[FEATURE_URING_FUTEX] = "uring_futex",
 	[FEATURE_SUBMIT_ALL] = "submit_all",
 	[FEATURE_COOP_TASKRUN] = "coop_taskrun",
 	[FEATURE_USERFAULTFD] = "userfaultfd",

@@ -4,8 +4,8 @@
  *
  * The floor is Linux 5.15.  Flags by the kernel that has them: SUBMIT_ALL 5.18,
  * COOP_TASKRUN and registered ring descriptors 5.19 and 5.18, SINGLE_ISSUER 6.0,
- * DEFER_TASKRUN 6.1.  One trial ring has all of them.  Where that does not work, each
- * is tried by itself on another, so that any selection of them may be missing.
+ * DEFER_TASKRUN 6.1, waits for a futex 6.7.  One trial ring has all of them.  Where that does not
+ * work, each is tried by itself on another, so that any selection of them may be missing.
  */
 #include "engine_uring.h"
 
@@ -36,11 +36,12 @@ int64_t uring_release_ns = 3000000000;
 
 /* All that the runtime asks of a ring; the kernel refuses the rest (EACCES). */
 static const uint8_t opcodes[] = {
-	IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_READ,   IORING_OP_WRITE,
-	IORING_OP_READV,    IORING_OP_WRITEV,       IORING_OP_ACCEPT, IORING_OP_CONNECT,
-	IORING_OP_OPENAT,   IORING_OP_FSYNC,
+	IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_READ,      IORING_OP_WRITE,
+	IORING_OP_READV,    IORING_OP_WRITEV,       IORING_OP_ACCEPT,    IORING_OP_CONNECT,
+	IORING_OP_OPENAT,   IORING_OP_FSYNC,        URING_OP_FUTEX_WAIT,
 };
-#define OPCODES_COUNT (sizeof(opcodes) / sizeof(opcodes[0]))
+#define OPCODES_MOST (sizeof(opcodes) / sizeof(opcodes[0]))
+#define OPCODES_FLOOR (OPCODES_MOST - 1) /* without the last, which not all kernels have */
 
 #define TASK_FLAGS_COOP (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG)
 #define TASK_FLAGS_DEFER \
@@ -176,19 +177,20 @@ static unsigned ring_flags(void)
 /* Limits the ring to what is used, and starts it. */
 static int ring_restrict(struct io_uring *ring)
 {
-	struct io_uring_restriction rules[OPCODES_COUNT + 1];
+	struct io_uring_restriction rules[OPCODES_MOST + 1];
+	const unsigned count = in_use(FEATURE_URING_FUTEX) ? OPCODES_MOST : OPCODES_FLOOR;
 
 	memset(rules, 0, sizeof(rules));
-	for (unsigned i = 0; i < OPCODES_COUNT; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		rules[i].opcode = IORING_RESTRICTION_SQE_OP;
 		rules[i].sqe_op = opcodes[i];
 	}
-	rules[OPCODES_COUNT].opcode = IORING_RESTRICTION_REGISTER_OP;
-	rules[OPCODES_COUNT].register_op = URING_UNREGISTER_RING_FDS;
+	rules[count].opcode = IORING_RESTRICTION_REGISTER_OP;
+	rules[count].register_op = URING_UNREGISTER_RING_FDS;
 
 	long r = sys_fault(SYS_io_uring_register);
 	if (!r)
-		r = io_uring_register_restrictions(ring, rules, OPCODES_COUNT + 1);
+		r = io_uring_register_restrictions(ring, rules, count + 1);
 	if (!r)
 		r = sys_fault(SYS_io_uring_register);
 	if (!r)
@@ -228,6 +230,11 @@ static void unregister_fd(struct uring *u)
 
 static int open_bell(struct uring *u)
 {
+	u->bell = -1;
+	u->bell_futex = in_use(FEATURE_URING_FUTEX);
+	u->bell_multishot = in_use(FEATURE_MULTISHOT_POLL);
+	if (u->bell_futex)
+		return 0;
 	u->bell = fd_private((int)sys2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	return u->bell < 0 ? u->bell : 0;
 }
@@ -279,7 +286,6 @@ int uring_open(struct uring *u)
 	int r = open_bell(u);
 	if (r < 0)
 		return r;
-	u->bell_multishot = in_use(FEATURE_MULTISHOT_POLL);
 	r = open_ring(u);
 	if (r < 0)
 		fd_private_close(u->bell);
@@ -329,8 +335,9 @@ static bool has_opcodes(struct io_uring *ring)
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
 	bool all = probe != NULL;
 
-	for (unsigned i = 0; all && i < OPCODES_COUNT; i++)
+	for (unsigned i = 0; all && i < OPCODES_FLOOR; i++)
 		all = io_uring_opcode_supported(probe, opcodes[i]);
+	found(FEATURE_URING_FUTEX, all && io_uring_opcode_supported(probe, URING_OP_FUTEX_WAIT));
 	io_uring_free_probe(probe);
 	return all;
 }

@@ -330,6 +330,7 @@ static const struct {
 	{ FEATURE_RING_FD, "-ring_fd" },
 	{ FEATURE_RESTRICTIONS, "-restrictions" },
 	{ FEATURE_MULTISHOT_POLL, "-multishot_poll" },
+	{ FEATURE_URING_FUTEX, "-uring_futex" },
 };
 #define OPTIONAL_COUNT (sizeof(optional) / sizeof(optional[0]))
 
@@ -348,6 +349,8 @@ static void check_flags(const struct uring *u)
 		REQUIRE(!(flags & IORING_SETUP_R_DISABLED));
 	if (!feature_on(FEATURE_MULTISHOT_POLL))
 		REQUIRE(!(u->bell_multishot));
+	REQUIRE_EQ(u->bell_futex, strstr(features, "+uring_futex") != NULL);
+	REQUIRE_EQ(u->bell < 0, u->bell_futex);
 }
 
 /* Each selection of features that an older kernel may lack. */

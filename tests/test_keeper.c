@@ -290,7 +290,7 @@ static void *closes_all(void *unused)
 	return unused;
 }
 
-/* The epoll engine does not survive it, and says so. */
+/* An engine that has descriptors does not survive it, and says so. */
 TEST(closing_everything_loses_nothing)
 {
 	if (!has_rung(USER_MODE, "userfaultfd"))

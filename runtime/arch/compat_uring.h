@@ -8,6 +8,8 @@
 #define ARCH_COMPAT_URING_H
 
 #include <liburing.h>
+#include <stdint.h>
+#include <string.h>
 
 #ifndef IORING_SETUP_SUBMIT_ALL
 #define IORING_SETUP_SUBMIT_ALL (1U << 7) /* Linux 5.18 */
@@ -48,5 +50,20 @@
 #define IORING_FEAT_NO_IOWAIT (1U << 17) /* Linux 6.15 */
 #define IORING_ENTER_NO_IOWAIT (1U << 7)
 #endif
+
+#define URING_OP_FUTEX_WAIT 51 /* Linux 6.7; IORING_OP_FUTEX_WAIT is an enumerator */
+
+/* Completes when a futex that only this process uses is woken, or at once with -EAGAIN where
+ * *word is not value. */
+static inline void uring_prep_futex_wait(struct io_uring_sqe *sqe, const uint32_t *word,
+                                         uint32_t value)
+{
+	const int flags = 2 | 128;                    /* FUTEX2_SIZE_U32 | FUTEX2_PRIVATE */
+	const uint64_t mask = 0xffffffff;             /* FUTEX_BITSET_MATCH_ANY */
+	char *addr3 = (char *)sqe + 6 * sizeof(mask); /* of a later liburing */
+
+	io_uring_prep_rw(URING_OP_FUTEX_WAIT, sqe, flags, word, 0, value);
+	memcpy(addr3, &mask, sizeof(mask));
+}
 
 #endif
