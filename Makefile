@@ -243,7 +243,7 @@ $(bpf_objects): $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter $(if $(filter 1,$(WERROR)),-Werror) \
 		-target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_cpu) -iquote bpf -iquote runtime \
-		-I/usr/include/$(shell $(CC) -print-multiarch) -MMD -MP -c -o $@ $<
+		-I/usr/include/$(ARCH)-linux-gnu -MMD -MP -c -o $@ $<
 
 $(skeleton): $(bpf_objects)
 	$(call say,SKEL)
