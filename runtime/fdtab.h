@@ -34,12 +34,13 @@ enum fd_hint {
 	FD_NO_NOWAIT_WRITE = 1u << 5,
 	FD_PRIVATE = 1u << 7, /* the runtime's own; not a hint */
 	/* Of interest where system calls are emulated: */
-	FD_STORED = 1u << 8,    /* a regular file, disk or directory */
-	FD_BUFFERED = 1u << 9,  /* writes to it go into the page cache */
-	FD_NONBLOCK = 1u << 10, /* O_NONBLOCK when it was last asked for */
-	FD_POLLED = 1u << 11,   /* asked for readiness before it is read: never FD_DRAINED */
-	FD_AT_ONCE = 1u << 12,  /* /dev/null and its like: no call on it ever waits */
-	FD_REFILLED = 1u << 13, /* was not empty when it was FD_DRAINED last: not so again */
+	FD_STORED = 1u << 8,     /* a regular file, disk or directory */
+	FD_BUFFERED = 1u << 9,   /* writes to it go into the page cache */
+	FD_NONBLOCK = 1u << 10,  /* O_NONBLOCK when it was last asked for */
+	FD_POLLED = 1u << 11,    /* asked for readiness before it is read: never FD_DRAINED */
+	FD_AT_ONCE = 1u << 12,   /* /dev/null and its like: no call on it ever waits */
+	FD_ANONYMOUS = 1u << 14, /* has no type: an eventfd or its like */
+	FD_REFILLED = 1u << 13,  /* was not empty when it was FD_DRAINED last: not so again */
 };
 
 struct fd_entry {

@@ -62,7 +62,8 @@ static enum file_kind file_kind(int fd, off_t *size)
 		fd_hint_change(fd, FD_SOCKET, FD_STORED | FD_NOT_SOCKET);
 	else
 		fd_hint_change(fd, FD_SOCKET | FD_STORED,
-		               is_at_once(&st) ? FD_NOT_SOCKET | FD_AT_ONCE : FD_NOT_SOCKET);
+		               FD_NOT_SOCKET | (is_at_once(&st) ? FD_AT_ONCE : 0) |
+		                       (st.st_mode & S_IFMT ? 0 : FD_ANONYMOUS));
 	if (S_ISFIFO(st.st_mode))
 		return FILE_PIPE;
 	return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || S_ISDIR(st.st_mode) ? FILE_STORED

@@ -11,6 +11,7 @@
 #include "intercept/link.h"
 #include "intercept/thread_name.h"
 #include "intercept/turn.h"
+#include "intercept/user.h"
 #include "intercept/wait.h"
 #include "worker.h"
 
@@ -285,6 +286,20 @@ long fast_pread64(struct call *c)
 	return read_file(c, fd, hint, c->arg[3]);
 }
 
+/* Events are told by adding 1 to an eventfd, which knows no RWF_NOWAIT: one that is ready takes
+ * that much without waiting, but maybe no more. */
+static bool is_event(const struct call *c, int fd, uint16_t hint)
+{
+	struct pollfd out = { .fd = fd, .events = POLLOUT };
+	const uint32_t *value = (const uint32_t *)c->arg[1];
+	uint32_t low, high;
+
+	return (hint & FD_ANONYMOUS) && !link_on && c->arg[2] == sizeof(uint64_t) &&
+	       user_load(value, &low) == 0 && user_load(value + 1, &high) == 0 && low == 1 &&
+	       high == 0 && call_raw(SYS_poll, (long)&out, 1, 0, 0, 0, 0) == 1 &&
+	       out.revents == POLLOUT;
+}
+
 static long write_file(struct call *c, int fd, uint16_t hint)
 {
 	struct iovec iov = { (void *)c->arg[1], (size_t)c->arg[2] };
@@ -292,7 +307,7 @@ static long write_file(struct call *c, int fd, uint16_t hint)
 	if (hint & FD_STORED)
 		return hint & FD_BUFFERED ? call_real(c) : more(c, 0);
 	if (hint & FD_NO_NOWAIT_WRITE)
-		return more(c, 0);
+		return is_event(c, fd, hint) ? CALL_REAL : more(c, 0);
 	long r = call_raw(SYS_pwritev2, fd, (long)&iov, 1, -1, 0, RWF_NOWAIT);
 	if (cannot(r))
 		return more(c, 0);

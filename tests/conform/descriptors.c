@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -360,27 +359,6 @@ CHECK(many_writers_of_a_pipe_do_not_mix)
 		EXPECT(joined(t[i]) == (void *)5L);
 	close(p[0]);
 	close(p[1]);
-	return true;
-}
-
-static void *counts_up(void *argument)
-{
-	uint64_t most = UINT64_MAX - 1;
-
-	return (void *)(intptr_t)write(*(int *)argument, &most, sizeof(most));
-}
-
-CHECK(eventfd_write_waits)
-{
-	uint64_t value = 1;
-	int fd = eventfd(1, 0);
-
-	pthread_t t = started(counts_up, &fd);
-	sleep_ms(30);
-	EXPECT(read(fd, &value, sizeof(value)) == 8 && value == 1);
-	EXPECT(joined(t) == (void *)8L);
-	EXPECT(read(fd, &value, sizeof(value)) == 8 && value == UINT64_MAX - 1);
-	close(fd);
 	return true;
 }
 

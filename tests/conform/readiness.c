@@ -79,6 +79,62 @@ CHECK(timerfd_fires)
 	return true;
 }
 
+static void *volatile nowhere = (void *)8; /* not to be seen through by the compiler */
+
+static void *counts_up(void *argument)
+{
+	uint64_t most = UINT64_MAX - 1;
+
+	return (void *)(intptr_t)write(*(int *)argument, &most, sizeof(most));
+}
+
+CHECK(eventfd_write_waits)
+{
+	uint64_t value = 1;
+	int fd = eventfd(1, 0);
+
+	pthread_t t = started(counts_up, &fd);
+	sleep_ms(30);
+	EXPECT(read(fd, &value, sizeof(value)) == 8 && value == 1);
+	EXPECT(joined(t) == (void *)8L);
+	EXPECT(read(fd, &value, sizeof(value)) == 8 && value == UINT64_MAX - 1);
+	close(fd);
+	return true;
+}
+
+static void *adds_one(void *argument)
+{
+	uint64_t one = 1;
+
+	return (void *)(intptr_t)write(*(int *)argument, &one, sizeof(one));
+}
+
+/* How programs tell events: one that is full has no room for another. */
+CHECK(eventfd_adds_one)
+{
+	uint64_t most = UINT64_MAX - 1, value = 0;
+	int fd = eventfd(0, 0), busy = eventfd(0, EFD_NONBLOCK);
+
+	for (int i = 0; i < 999; i++) {
+		EXPECT(adds_one(&fd) == (void *)8L && adds_one(&busy) == (void *)8L);
+		if (i % 3 == 2)
+			EXPECT(read(fd, &value, sizeof(value)) == 8 && value == 3);
+	}
+	EXPECT(write(fd, nowhere, sizeof(value)) == -1 && errno == EFAULT);
+	EXPECT(read(busy, &value, sizeof(value)) == 8 && value == 999);
+	EXPECT(write(busy, &most, sizeof(most)) == 8);
+	EXPECT(adds_one(&busy) == (void *)-1L && errno == EAGAIN);
+	EXPECT(write(fd, &most, sizeof(most)) == 8);
+	pthread_t t = started(adds_one, &fd);
+	sleep_ms(30);
+	EXPECT(read(fd, &value, sizeof(value)) == 8 && value == most);
+	EXPECT(joined(t) == (void *)8L);
+	EXPECT(read(fd, &value, sizeof(value)) == 8 && value == 1);
+	close(busy);
+	close(fd);
+	return true;
+}
+
 static void *adds_later(void *argument)
 {
 	sleep_ms(20);
