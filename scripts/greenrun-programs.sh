@@ -13,7 +13,8 @@
 # NAME: one of the programs below; without, all that are installed.  BUILD names the build
 # directory; GREENRUN_OPTIONS more options of greenrun.  Servers listen on the loopback
 # interface, and keep their files in a temporary folder.  Needs mariadb-server, stunnel4,
-# tinyproxy, microsocks, iperf, siege, wrk, curl; what is absent is skipped by name.
+# tinyproxy, microsocks, nginx, apache2, haproxy, iperf, siege, wrk, curl; what is absent is
+# skipped by name.
 #
 # Prints for each program both medians, the ratio (above 1: greenrun is ahead), the CPU
 # time that the program took for as much work, as a ratio too (below 1: greenrun needs
@@ -34,7 +35,7 @@ while [ $# -gt 0 ]; do
 	--rounds) rounds=$2; shift 2 ;;
 	--workers) workers=$2; shift 2 ;;
 	--soak) soak=$2; shift 2 ;;
-	-*) sed -n '4,22s/^# \{0,1\}//p' "$0"; exit 2 ;;
+	-*) sed -n '4,23s/^# \{0,1\}//p' "$0"; exit 2 ;;
 	*) names+=("$1"); shift ;;
 	esac
 done
@@ -116,12 +117,15 @@ stop() {
 		return 1
 	}
 }
+# Of the program and its children.
 see_threads() {
-	local count
-	count=$(find "/proc/$server/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)
+	local count pid pids ticks
+	pids="$server $(pgrep -P "$server")"
+	count=$(for pid in $pids; do find "/proc/$pid/task" -mindepth 1 -maxdepth 1; done 2>/dev/null | wc -l)
 	[ "$count" -le "$threads_seen" ] || threads_seen=$count
 	# User and system time, in ticks, without the name, which may have spaces.
-	ticks=$(sed 's/.*) //' "/proc/$server/stat" 2>/dev/null | awk '{ print $12 + $13 }')
+	ticks=$(for pid in $pids; do sed 's/.*) //' "/proc/$pid/stat"; done 2>/dev/null |
+		awk '{ t += $12 + $13 } END { if (t) print t }')
 	[ -z "$ticks" ] || cpu=$ticks
 }
 
@@ -267,6 +271,57 @@ run_microsocks() {
 	fetch $((2000 / share)) --socks5 "127.0.0.1:$port" && stop TERM
 }
 
+# Files are read by its pool of threads, each of which it tells by an event.
+need_nginx() { there nginx wrk; }
+unit_nginx='requests/s of files read by a pool, 50 connections'
+run_nginx() {
+	local kind
+	head -c 2000 /dev/zero | tr '\0' x >"$temp/file"
+	next_port
+	printf '%s\n' 'daemon off; master_process off;' "pid $temp/nginx.pid; error_log $temp/nginx.err;" \
+		'thread_pool default threads=32; events { worker_connections 500; }' \
+		"http { access_log off; aio threads; server { listen 127.0.0.1:$port; root $temp; }" \
+		"$(for kind in client_body proxy fastcgi uwsgi scgi; do echo "${kind}_temp_path $temp/$kind;"; done) }" \
+		>"$temp/nginx.conf"
+	start "${prefix[@]}" "$(command -v nginx || echo /usr/sbin/nginx)" -p "$temp" -e "$temp/nginx.err" \
+		-c "$temp/nginx.conf"
+	ready port_open "$port" || return 1
+	load http "$port" && stop QUIT
+}
+
+# A process that forks those that have the threads.
+need_apache() { there apache2 wrk && [ -e /usr/lib/apache2/modules/mod_mpm_worker.so ]; }
+unit_apache='requests/s, two processes of 50 threads'
+run_apache() {
+	head -c 2000 /dev/zero | tr '\0' x >"$temp/file"
+	next_port
+	mkdir -p "$temp/apache"
+	printf '%s\n' "ServerRoot $temp/apache" 'ServerName localhost' "Listen 127.0.0.1:$port" \
+		"PidFile $temp/apache/pid" "ErrorLog $temp/apache/err" "DefaultRuntimeDir $temp/apache" \
+		"DocumentRoot $temp" 'StartServers 2' 'ServerLimit 2' 'ThreadsPerChild 50' \
+		'MaxRequestWorkers 100' 'MinSpareThreads 1' 'MaxSpareThreads 100' >"$temp/apache/conf"
+	local module
+	for module in mpm_worker authz_core; do
+		echo "LoadModule ${module}_module /usr/lib/apache2/modules/mod_$module.so"
+	done >>"$temp/apache/conf"
+	start "${prefix[@]}" "$(command -v apache2 || echo /usr/sbin/apache2)" -f "$temp/apache/conf" -DFOREGROUND
+	ready port_open "$port" || return 1
+	load http "$port" && stop TERM
+}
+
+need_haproxy() { there haproxy wrk; }
+unit_haproxy='requests/s through 4 threads, 50 connections'
+run_haproxy() {
+	start_backend || return 1
+	next_port
+	printf '%s\n' global 'nbthread 4' defaults 'mode http' 'timeout connect 5s' 'timeout client 9s' \
+		'timeout server 9s' 'listen l' "bind 127.0.0.1:$port" "server s 127.0.0.1:$backend_port" \
+		>"$temp/haproxy"
+	start "${prefix[@]}" "$(command -v haproxy || echo /usr/sbin/haproxy)" -db -f "$temp/haproxy"
+	ready port_open "$port" || return 1
+	load http "$port" && stop TERM
+}
+
 # iperf 2.1.8 locks and counts in memory that it has freed (then SIGABRT by malloc's checks,
 # SIGSEGV, or a hang), of itself as under greenrun: the streams of one client share a
 # SumReport, which the reporter frees when all that have been counted by then have ended;
@@ -321,7 +376,7 @@ run_siege() {
 	figure "$(sed -n 's/^Transaction rate:[^0-9]*\([0-9.]*\).*/\1/p' "$temp/siege")"
 }
 
-all='mariadb mariadb_500 mariadb_3000 stunnel tinyproxy microsocks iperf siege'
+all='mariadb mariadb_500 mariadb_3000 stunnel tinyproxy microsocks nginx apache haproxy iperf siege'
 
 # ---- running ---------------------------------------------------------------------
 
