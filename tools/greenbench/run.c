@@ -4,6 +4,7 @@
  */
 #include "run.h"
 
+#include "child.h"
 #include "perf.h"
 #include "progress.h"
 #include "watchdog.h"
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct green_options run_green_options(const struct options *options)
 {
@@ -133,6 +135,14 @@ static int one_round(struct run *run, unsigned number, run_round_fn round, void 
 	return status;
 }
 
+/* What a failed round has started is still there, and uses what the bench would free now. */
+static _Noreturn void end_at_once(int status)
+{
+	child_kill_all();
+	fflush(stdout);
+	_exit(status);
+}
+
 int run_rounds(struct run *run, run_round_fn round, void *arg)
 {
 	if (!run->timed && run->options->duration_s > 0)
@@ -140,7 +150,7 @@ int run_rounds(struct run *run, run_round_fn round, void *arg)
 	for (unsigned number = 0; number <= run->rounds; number++) {
 		int status = one_round(run, number, round, arg);
 		if (status)
-			return run->status = status;
+			end_at_once(status);
 	}
 	result_summary(&run->result);
 	return run->status;

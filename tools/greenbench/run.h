@@ -35,7 +35,8 @@ struct green_options run_green_options(const struct options *options);
 /* Starts the runtime and runs the body in it; returns the exit status. */
 int run_bench(const struct options *options, const char *bench, int (*body)(struct run *run));
 
-/* Warm-up and rounds, each watched and reported, then the summary. */
+/* Warm-up and rounds, each watched and reported, then the summary.  A round that fails ends
+ * the program. */
 int run_rounds(struct run *run, run_round_fn round, void *arg);
 
 /* What a count means when the command line does not give it. */
