@@ -382,10 +382,12 @@ test: ## run the tests of the default build; installs nothing, needs no root
 	+@$(build) $(if $(cmocka_there),programs,all $(B)/tests/probe)
 	@tests/run --builds $(VARIANT) --workers 2 $(static_checks)
 
-# The sanitizer builds with their tests, and the plain build by clang.
+# The sanitizer builds with their tests, and the plain build by clang.  What tools with a
+# sanitizer look at has none.
 .PHONY: $(sanitizers) clang
 $(sanitizers) clang:
 	+@$(build) VARIANT=$@ programs
+	+@[ $@ = clang ] || $(build) VARIANT=release programs
 	@tests/run --builds $@ --workers 2
 clang: ## tests of a build by clang
 asan: ## tests with the address sanitizer

@@ -109,13 +109,19 @@ engine_there() {
 	[ "$1" != io_uring ] || GREEN_ENGINE=auto "$build/tests/probe" >/dev/null 2>&1
 }
 
-# Ends here where greenrun is not built; sets run.
+# Ends here where greenrun is not built; sets run.  GREENRUN is one to test instead of that
+# build's, of a build that need not have its library.
 needs_greenrun() {
 	run=$build/greenrun
-	[ -e "$build/libgreenrun.so" ] && return
-	skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
-	summary
-	exit 77
+	if ! [ -e "$build/libgreenrun.so" ]; then
+		skip everything "there is no libgreenrun.so in $build: not for this CPU, or a sanitizer's build"
+		summary
+		exit 77
+	fi
+	[ -n "${GREENRUN:-}" ] || return 0
+	mkdir "$temp/tool" && cp "$GREENRUN" "$temp/tool/greenrun" &&
+		ln -s "$(realpath "$build/libgreenrun.so")" "$temp/tool" || exit 1
+	run=$(realpath --relative-to=. "$temp/tool/greenrun")
 }
 
 # needs_tracing WHAT: ends here, with WHAT skipped, unless greentrace sees all that it may.

@@ -87,6 +87,11 @@ profile() {
 
 # ---- all of them ---------------------------------------------------------------
 
+if grep -qs -e '-fsanitize=' "$build/flags"; then
+	skip everything 'a program here without a sanitizer cannot be linked with this build'
+	summary
+	exit 77
+fi
 "${CC:-cc}" -O1 -g -fno-omit-frame-pointer -I "$build/include" -o "$temp/nested" \
 	tests/e2e/nested.c "$build/libgreen.a" -l:liburing.a -lm -pthread || exit 1
 "${CC:-cc}" -D_GNU_SOURCE -O1 -shared -fPIC -o "$temp/profiler.so" tests/e2e/profiler.c \

@@ -5,7 +5,8 @@
 # under it as it does natively.  The programs of tests/conform run natively, then under
 # greenrun in each mode of interception, with one and two workers, on both engines: a
 # choice in which each pair occurs; CONFORM=all takes all.  BUILD names the build
-# directory.
+# directory; GREENRUN a greenrun to test instead of that build's: the tool alone, for the
+# rest is the library's.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 # shellcheck source=tests/e2e/common.bash
@@ -264,7 +265,7 @@ test_conform_alone() {
 # Too little address space when the first thread is made: said, and gone on natively.
 test_no_room() {
 	"${CC:-cc}" -O1 -o "$temp/late" tests/e2e/late.c -pthread || return 1
-	says 0 'goes on with threads of the kernel' bash -c "ulimit -v 2000000; exec $run $temp/late native"
+	says 0 'goes on with threads of the kernel' "$run" bash -c "ulimit -v 2000000; exec $temp/late native"
 }
 
 # Mutexes that at once inherit priority and are shared, when somebody has to wait for one.
@@ -435,6 +436,10 @@ conforms() {
 	compared "$temp/native_$1" "$temp/found"
 }
 
+if [ -n "${GREENRUN:-}" ]; then
+	summary
+	exit
+fi
 limit=${CONFORM_LIMIT:-120}
 for program in conform conform_cxx conform_openmp; do
 	label=$program
