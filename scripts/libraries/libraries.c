@@ -8,6 +8,7 @@
  * Each thread makes one connection (or what the library has instead) and then ROUNDS
  * calls, of which most take 100 ms elsewhere; every answer is checked.  Prints the seconds
  * that this took, and how many rounds were begun on another CPU than the one before.
+ * Connections to PostgreSQL, which starts a process for each, are made before that.
  */
 #define _GNU_SOURCE
 #include "libraries.h"
@@ -48,6 +49,24 @@ bool goes_on(int i)
 		moves++;
 	before = cpu;
 	return i < rounds;
+}
+
+static pthread_barrier_t all_connected;
+static double start;
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Of all threads: what they do from here on is what counts. */
+static void connected(void)
+{
+	if (pthread_barrier_wait(&all_connected) == PTHREAD_BARRIER_SERIAL_THREAD)
+		start = now();
 }
 
 /* ---- libcurl: a file of 2,000 bytes ----------------------------------------- */
@@ -120,6 +139,7 @@ static bool use_libpq(int number)
 	snprintf(expected, sizeof(expected), "%d", number);
 	if (!good)
 		fputs(PQerrorMessage(c), stderr);
+	connected();
 	for (int i = 0; good && goes_on(i); i++) {
 		PGresult *r = PQexec(c, query);
 		good = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 &&
@@ -254,14 +274,6 @@ static void *run(void *number)
 	return use((int)(intptr_t)number) ? NULL : number;
 }
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static int threads, bad;
 
 /* Built with LINK_MODE: from green threads, with their calls intercepted. */
@@ -319,8 +331,6 @@ static void intercept(void)
 
 int main(int argc, char **argv)
 {
-	double start;
-
 	intercept(); /* first: there is one thread yet */
 	threads = argc > 2 ? atoi(argv[2]) : 0;
 
@@ -334,6 +344,7 @@ int main(int argc, char **argv)
 	curl_global_init(CURL_GLOBAL_ALL);
 	mysql_library_init(0, NULL, NULL);
 	xmlInitParser();
+	pthread_barrier_init(&all_connected, NULL, (unsigned)threads);
 	start = now();
 	if (green_run(run_all, NULL, NULL) < 0)
 		bad++;
