@@ -208,7 +208,7 @@ run_mariadb_3000() {
 	mariadb_server slap $((15000 / share)) --concurrency=3000 --query='select sleep(0.02)'
 }
 
-need_stunnel() { there stunnel4 openssl wrk; }
+need_stunnel() { there stunnel4 openssl wrk curl; }
 unit_stunnel='requests/s over TLS, 50 connections'
 run_stunnel() {
 	start_backend || return 1
@@ -222,7 +222,8 @@ run_stunnel() {
 	load https "$port" && stop TERM
 }
 
-# load SCHEME PORT [OPTION...]: wrk; the figure is requests a second.
+# load SCHEME PORT [OPTION...]: wrk; the figure is requests a second, which may be none where
+# others have the machine; but an answer there must be.
 load() {
 	wrk -t1 -c50 "-d$load_s" "${@:3}" "$1://127.0.0.1:$2/file" >"$temp/wrk" 2>&1 &
 	local client=$!
@@ -230,6 +231,8 @@ load() {
 	see_threads
 	wait "$client"
 	if grep -E 'Socket errors|Non-2xx|unable' "$temp/wrk" >"$temp/why"; then return 1; fi
+	curl -sk --max-time 60 -o "$temp/one" "$1://127.0.0.1:$2/file" && cmp -s "$temp/one" "$temp/file" ||
+		{ echo 'no answer, or a wrong one, after the load' >"$temp/why"; return 1; }
 	figure "$(awk '/Requests.sec/ { print $2 }' "$temp/wrk")"
 }
 
@@ -272,7 +275,7 @@ run_microsocks() {
 }
 
 # Files are read by its pool of threads, each of which it tells by an event.
-need_nginx() { there nginx wrk; }
+need_nginx() { there nginx wrk curl; }
 unit_nginx='requests/s of files read by a pool, 50 connections'
 run_nginx() {
 	local kind
@@ -290,7 +293,7 @@ run_nginx() {
 }
 
 # A process that forks those that have the threads.
-need_apache() { there apache2 wrk && [ -e /usr/lib/apache2/modules/mod_mpm_worker.so ]; }
+need_apache() { there apache2 wrk curl && [ -e /usr/lib/apache2/modules/mod_mpm_worker.so ]; }
 unit_apache='requests/s, two processes of 50 threads'
 run_apache() {
 	head -c 2000 /dev/zero | tr '\0' x >"$temp/file"
@@ -309,7 +312,7 @@ run_apache() {
 	load http "$port" && stop TERM
 }
 
-need_haproxy() { there haproxy wrk; }
+need_haproxy() { there haproxy wrk curl; }
 unit_haproxy='requests/s through 4 threads, 50 connections'
 run_haproxy() {
 	start_backend || return 1
@@ -397,7 +400,7 @@ one() {
 	fi
 	cat "$temp/figure" >>"$temp/$1.$2"
 	echo "$threads_seen" >>"$temp/$1.$2.threads"
-	awk -v cpu="$cpu" '{ print cpu / $1 }' "$temp/figure" >>"$temp/$1.$2.cpu"
+	awk -v cpu="$cpu" '{ print ($1 > 0 ? cpu / $1 : 0) }' "$temp/figure" >>"$temp/$1.$2.cpu"
 }
 
 compare() {
