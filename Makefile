@@ -342,7 +342,7 @@ plain_flags := -O2 -g -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) -pthread
 $(B)/tests/conform: $(wildcard tests/conform/*.c)
 	$(call say,LINK)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE= $(plain_flags) -o $@ $(filter %.c,$^) -lrt
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE= $(plain_flags) -o $@ $(filter %.c,$^) -lrt -lm
 $(B)/tests/conform_cxx: tests/conform/cxx/cxx.cc
 	$(call say,LINK)
 	@mkdir -p $(@D)

@@ -279,12 +279,17 @@ static inline __attribute__((always_inline)) void sched_jump(struct worker *w, v
 	sanitizer_arrive(fake);
 }
 
-static inline void set_running(struct worker *w, struct gt *gt)
+static inline void count_switch(struct worker *w, struct gt *gt)
 {
 	atomic_store_explicit(&w->current, gt, memory_order_relaxed);
 	atomic_store_explicit(&w->switches,
 	                      atomic_load_explicit(&w->switches, memory_order_relaxed) + 1,
 	                      memory_order_relaxed);
+}
+
+static inline void set_running(struct worker *w, struct gt *gt)
+{
+	count_switch(w, gt);
 	if (gt) {
 		/* Relaxed: set before the wait was claimed, and the claim has come
 		 * here through a queue; the line is needed anyway. */
@@ -481,4 +486,34 @@ int sched_yield_self(struct worker *w)
 	if (unlikely(count_down(w) == 0 || (gt_kind(self) & GT_KIND_MIGRATABLE)))
 		return yield_slowly(w, self);
 	return yield_here(w, self);
+}
+
+/* As yield_here(), but that the caller changes stacks.  There is one worker, so nobody has
+ * run elsewhere. */
+struct sched_next sched_yield_near(struct worker *w, void *sp)
+{
+	const struct sched_next none = { NULL, NULL };
+	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
+	struct gt *next = gt_at(w->local.head);
+	uint32_t ticks = ticks_left(w);
+
+#if defined(GREEN_ASAN) || defined(GREEN_TSAN)
+	return none; /* who have to be told of it */
+#endif
+	if (unlikely(!w->local.head || w->run_next || ticks <= 1 || next->stack == STACK_NONE ||
+	             (atomic_load_explicit(&next->park, memory_order_relaxed) & PARK_ASLEEP)))
+		return none;
+	set_ticks(w, ticks - 1);
+	self->sp = sp;
+	self->next = GT_NONE;
+	gt_at(w->local.tail)->next = gt_index(self);
+	w->local.tail = gt_index(self);
+	w->local.head = next->next;
+	if (w->local.count > FAR_COUNT)
+		local_prefetch(&w->local);
+	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
+	atomic_store_explicit(&next->state, GT_RUNNING, memory_order_relaxed);
+	atomic_store_explicit(&next->worker, w->id, memory_order_relaxed);
+	count_switch(w, next);
+	return (struct sched_next){ next->sp, next->fs_base ? next->fs_base : w->fs_base };
 }

@@ -33,6 +33,15 @@ void sched_run(struct worker *w, struct gt *gt);
 /* Takes the FS base of what w runs now; thread-local storage says there that it is w. */
 void worker_take_tls(struct worker *w);
 
+/* The usual case of a yield of the running thread, where there is one worker: who goes on
+ * now, a stack pointer as switch_stacks() leaves it and an FS base.  The caller, whose
+ * context is whole at sp but for the control words, goes there.  NULL: nothing was done,
+ * and it is for sched_yield_self().  Uses 64 bytes of stack at most. */
+struct sched_next {
+	void *sp, *fs_base;
+};
+struct sched_next sched_yield_near(struct worker *w, void *sp);
+
 /* What the present context owes the one it came from. */
 void sched_settle(struct worker *w);
 static inline void sched_arrived(struct worker *w)
@@ -105,6 +114,14 @@ static inline void local_push(struct local_queue *q, struct gt *gt)
 	q->count++;
 }
 
+static inline void local_prefetch(const struct local_queue *q)
+{
+	const struct gt *next = gt_at(q->head);
+
+	__builtin_prefetch(next->sp);
+	__builtin_prefetch(gt_at(next->next));
+}
+
 static inline struct gt *local_pop(struct local_queue *q)
 {
 	if (!q->head)
@@ -114,11 +131,8 @@ static inline struct gt *local_pop(struct local_queue *q)
 	q->count--;
 	if (!q->head)
 		q->tail = GT_NONE;
-	if (q->count > FAR_COUNT) {
-		const struct gt *next = gt_at(q->head);
-		__builtin_prefetch(next->sp);
-		__builtin_prefetch(gt_at(next->next));
-	}
+	if (q->count > FAR_COUNT)
+		local_prefetch(q);
 	return gt;
 }
 

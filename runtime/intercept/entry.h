@@ -11,9 +11,10 @@
  * syscall instruction.  For the patcher's trampolines, and what the handler of SIGSYS
  * sets RIP to. */
 void intercept_entry(void);
-/* The same for callers that have nothing in vector registers: by the ABI any function's
- * that does nothing but this call, in assembly. */
-void intercept_plain_entry(void);
+/* The same for sched_yield(2), made by a function that does nothing else and is written in
+ * assembly: by the ABI its caller has nothing in any register but those that a function
+ * keeps, and those alone are as they were when it goes on. */
+void intercept_yield_entry(void);
 
 /* fast_entry.c and intercept.c. */
 long intercept_fast(struct call *c);
@@ -27,6 +28,16 @@ long intercept_end(struct call *c, long result);
 long intercept_look(struct call *c);
 /* Makes the call again. */
 long intercept_again(struct call *c);
+
+/* For intercept_yield_entry(): who goes on, see sched_yield_near(); and what is to be done in
+ * a context that has come back otherwise (yield.c). */
+struct worker;
+struct sched_next;
+struct sched_next intercept_yield(struct worker *w, void *sp);
+void intercept_yielded(struct worker *w);
+/* When all that it depends on is known. */
+void intercept_yield_start(void);
+extern internal bool intercept_yields_near;
 
 /* Goes on as the caller of the call, with that result, on its stack, its registers as
  * they are in *c.  c->vector: put back first, unless NULL. */

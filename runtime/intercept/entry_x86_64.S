@@ -15,6 +15,8 @@
  */
 #include "intercept/call.h"
 
+#include <asm/unistd.h>
+
 /* Components of XSAVE by their bits (Intel SDM volume 1, 13.1), and its header. */
 #define XSAVE_X87 0x01
 #define XSAVE_OPMASK 0x20
@@ -117,17 +119,123 @@
 	syscall
 	.endm
 
-	/* For callers that keep nothing in vector registers. */
-	.globl	intercept_plain_entry
-	.hidden	intercept_plain_entry
-	.type	intercept_plain_entry, @function
+	/* As the caller has them, but for those in the frame already. */
+	.macro	keep_registers
+	mov	%rdi, CALL_RDI(%rbp)
+	mov	%rsi, CALL_RSI(%rbp)
+	mov	%rdx, CALL_RDX(%rbp)
+	mov	%r10, CALL_R10(%rbp)
+	mov	%r8, CALL_R8(%rbp)
+	mov	%r9, CALL_R9(%rbp)
+	mov	%rbx, CALL_RBX(%rbp)
+	mov	%r12, CALL_R12(%rbp)
+	mov	%r13, CALL_R13(%rbp)
+	mov	%r14, CALL_R14(%rbp)
+	mov	%r15, CALL_R15(%rbp)
+	.endm
+
+	/* The caller keeps nothing but what functions keep (entry.h), so a switch saves all
+	 * that there is to be saved: here, as switch_stacks() does, below the frame.
+	 *
+	 *	rsp +  0   control words
+	 *	rsp +  8   r15, r14, r13, r12, rbx, rbp
+	 *	rsp + 56   .Lyield_back
+	 *	rbp        struct call
+	 *
+	 * wrfsbase waits for all before it, and what is behind it waits for that: next to
+	 * stmxcsr, which is no better, it costs the least. */
+	.globl	intercept_yield_entry
+	.hidden	intercept_yield_entry
+	.type	intercept_yield_entry, @function
 	.p2align 4
-intercept_plain_entry:
+intercept_yield_entry:
 	.cfi_startproc
 	make_frame 0
+	sub	$64, %rsp
+	mov	%r15, 8(%rsp)
+	mov	%r14, 16(%rsp)
+	mov	%r13, 24(%rsp)
+	mov	%r12, 32(%rsp)
+	mov	%rbx, 40(%rsp)
+	mov	%rbp, 48(%rsp)
+	lea	.Lyield_back(%rip), %rcx
+	mov	%rcx, 56(%rsp)
+	/* Where the stack is full, be it here: not in C, for the frame is not whole. */
+	movb	$0, -128(%rsp)
+	rdgsbase %rdi
+	mov	%rsp, %rsi
+	call	intercept_yield
+	test	%rax, %rax
+	jz	.Lyield_fully
+	wrfsbase %rdx
+	stmxcsr	(%rsp)
+	fnstcw	4(%rsp)
+	mov	(%rsp), %ecx
+	movzwl	4(%rsp), %edx
+	mov	%rax, %rsp		/* from here on: the new stack */
+	xor	(%rsp), %ecx		/* as in switch_stacks() */
+	and	$0xffc0, %ecx
+	xor	4(%rsp), %dx
+	or	%edx, %ecx
+	jnz	.Lyield_control
+1:	mov	8(%rsp), %r15
+	mov	16(%rsp), %r14
+	mov	24(%rsp), %r13
+	mov	32(%rsp), %r12
+	mov	40(%rsp), %rbx
+	lea	.Lyield_back(%rip), %rcx
+	cmp	%rcx, 56(%rsp)
+	jne	.Lyield_other
+	mov	48(%rsp), %rbp
+	/* As intercept_leave.  Who gets here by a switch of the entry's, too, does so on the
+	 * only worker, which its TLS block knows. */
+	.globl	intercept_yield_leave
+	.hidden	intercept_yield_leave
+intercept_yield_leave:
+	mov	%gs:WORKER_CURRENT, %rcx
+	testb	$GT_LOOK_SIGNALLED, GT_LOOK_AT(%rcx)
+	jne	.Lyield_look
+	xor	%eax, %eax
+	mov	CALL_PC(%rbp), %rcx
+	mov	CALL_SP(%rbp), %r11
+	.cfi_remember_state
+	mov	CALL_RBP(%rbp), %rbp
+	.cfi_def_cfa r11, 0
+	.cfi_register rip, rcx
+	.cfi_restore rbp
+	.globl	intercept_yield_done, intercept_yield_end
+	.hidden	intercept_yield_done, intercept_yield_end
+intercept_yield_done:
+	mov	%r11, %rsp
+	jmp	*%rcx
+intercept_yield_end:
+	.cfi_restore_state
+
+.Lyield_control:
+	ldmxcsr	(%rsp)
+	fldcw	4(%rsp)
+	jmp	1b
+	/* One that was left in another way goes on where its switch returns to. */
+.Lyield_other:
+	mov	48(%rsp), %rbp
+	add	$56, %rsp
+	ret
+	/* And the other way round. */
+.Lyield_back:
+	rdgsbase %rdi
+	call	intercept_yielded
+	jmp	intercept_yield_leave
+.Lyield_look:
+	mov	%rbp, %rsp
+	keep_registers
+	xor	%eax, %eax
+	jmp	.Llook
+.Lyield_fully:
+	mov	%rbp, %rsp
+	mov	$__NR_sched_yield, %eax
 	jmp	.Lentered
 	.cfi_endproc
-	.size	intercept_plain_entry, . - intercept_plain_entry
+	.size	intercept_yield_entry, . - intercept_yield_entry
 
 	.globl	intercept_entry
 	.hidden	intercept_entry
@@ -145,17 +253,7 @@ intercept_entry:
 	mov	%r8, CALL_ARG+32(%rbp)
 	mov	%r9, CALL_ARG+40(%rbp)
 	mov	%rax, CALL_RAX(%rbp)
-	mov	%rdi, CALL_RDI(%rbp)
-	mov	%rsi, CALL_RSI(%rbp)
-	mov	%rdx, CALL_RDX(%rbp)
-	mov	%r10, CALL_R10(%rbp)
-	mov	%r8, CALL_R8(%rbp)
-	mov	%r9, CALL_R9(%rbp)
-	mov	%rbx, CALL_RBX(%rbp)
-	mov	%r12, CALL_R12(%rbp)
-	mov	%r13, CALL_R13(%rbp)
-	mov	%r14, CALL_R14(%rbp)
-	mov	%r15, CALL_R15(%rbp)
+	keep_registers
 	cld
 	mov	%rbp, %rdi
 	call	intercept_fast

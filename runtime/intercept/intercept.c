@@ -202,6 +202,7 @@ int green_intercept_start(void)
 	heir_start();
 	intercept_on = true;
 	tally_start();
+	intercept_yield_start();
 	if (thread_adopt_main() < 0)
 		fatal("the first green thread cannot start",
 		      "raise the limit on memory (ulimit -v)");

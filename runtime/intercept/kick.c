@@ -57,13 +57,16 @@ static bool in_vdso(greg_t pc)
 /* In a tail: back to the look, or past it.  True: it is in the program's code now. */
 static bool settle_tail(greg_t *r)
 {
-	if (within(r[REG_RIP], intercept_leave_done, intercept_leave_end)) {
+	if (within(r[REG_RIP], intercept_leave_done, intercept_leave_end) ||
+	    within(r[REG_RIP], intercept_yield_done, intercept_yield_end)) {
 		r[REG_RSP] = r[REG_R11];
 		r[REG_RIP] = r[REG_RCX];
 		return true;
 	}
 	if (within(r[REG_RIP], intercept_leave, intercept_leave_done)) {
 		r[REG_RIP] = (greg_t)(uintptr_t)intercept_leave;
+	} else if (within(r[REG_RIP], intercept_yield_leave, intercept_yield_done)) {
+		r[REG_RIP] = (greg_t)(uintptr_t)intercept_yield_leave;
 	} else if (within(r[REG_RIP], signal_landing_tail, signal_landing_end)) {
 		r[REG_RIP] = (greg_t)(uintptr_t)signal_landing;
 	}
@@ -160,7 +163,7 @@ static struct call *call_of(const greg_t *r)
 		if ((uintptr_t)frame < sp || (uintptr_t)frame - sp > CALL_FRAMES_SPAN ||
 		    (uintptr_t)frame % sizeof(*frame))
 			return NULL;
-		if (within((greg_t)frame[1], intercept_plain_entry, intercept_entry_end))
+		if (within((greg_t)frame[1], intercept_yield_entry, intercept_entry_end))
 			return (struct call *)frame[0];
 		sp = (uintptr_t)(frame + 2);
 		frame = (const uintptr_t *)frame[0];

@@ -24,10 +24,11 @@ void credentials_asked(const siginfo_t *info);
 /* Addresses of the program's that lead nowhere are answered with EFAULT, no more. */
 void kick_hear_faults(void);
 
-/* The tail of the entry (entry_x86_64.S): from the last look at gt.look; to where only the
- * stack pointer (in r11) and the jump (to rcx) are left; to its end. */
+/* The two tails of the entry (entry_x86_64.S): from the last look at gt.look; to where only
+ * the stack pointer (in r11) and the jump (to rcx) are left; to its end. */
 extern const char intercept_leave[], intercept_leave_done[], intercept_leave_end[];
-/* The end of the entry, which begins with intercept_plain_entry. */
+extern const char intercept_yield_leave[], intercept_yield_done[], intercept_yield_end[];
+/* The end of the entry, which begins with intercept_yield_entry. */
 extern const char intercept_entry_end[];
 
 #endif

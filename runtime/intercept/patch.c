@@ -172,11 +172,9 @@ static void put_window(struct writer *w, const struct site *site)
 	}
 }
 
-/* sched_yield() and thrd_yield() are functions of their own in libc, so no caller can know that it
- * leaves vector registers alone; and it is the call whose cost is looked at. */
 static uintptr_t entry_of(const struct site *site)
 {
-	return (uintptr_t)(site->stub_nr == SYS_sched_yield ? intercept_plain_entry
+	return (uintptr_t)(site->stub_nr == SYS_sched_yield ? intercept_yield_entry
 	                                                    : intercept_entry);
 }
 

@@ -320,14 +320,31 @@ static bool is_believable(const struct search *s, uintptr_t site, const struct f
 	       code[-2] == 0 && code[-1] == 0;
 }
 
-/* [endbr64]; mov $nr, %eax; syscall; …, a short function: libc's in assembly look like it,
- * and a few others. */
+/* Does the code return to the caller at once, unless there is an error to be told? */
+static bool returns(const uint8_t *code, const uint8_t *end)
+{
+	static const uint8_t compare[] = { 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff }; /* with -4095 */
+
+	if (end - code > 12 && memcmp(code, compare, sizeof(compare)) == 0) {
+		code += sizeof(compare);
+		if (code[0] == 0x73) /* jae */
+			code += 2;
+		else if (code[0] == 0x0f && code[1] == 0x83)
+			code += 6;
+	}
+	return end - code > 0 && *code == 0xc3;
+}
+
+/* [endbr64]; mov $nr, %eax; syscall; [cmp $-4095, %rax; jae 1f]; ret: what libc's functions
+ * in assembly look like, and a few others in C that have no arguments either.  No register
+ * that a function need not keep is read behind the call but rax. */
 static int32_t stub_number(uintptr_t site, const struct function *f)
 {
 	const uint8_t *code = (const uint8_t *)site - 5;
 	int32_t nr;
 
 	if (!f->end || code[0] != 0xb8 || f->end - f->start > STUB_SIZE_MAX ||
+	    !returns((const uint8_t *)site + 2, (const uint8_t *)f->end) ||
 	    (f->start != site - 5 && (f->start != site - 9 || !is_landing(f->start))))
 		return -1;
 	memcpy(&nr, code + 1, sizeof(nr));

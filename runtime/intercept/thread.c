@@ -225,15 +225,6 @@ long call_clone(struct call *c)
 	return bear(c, &b);
 }
 
-long call_sched_yield(struct call *c)
-{
-	if (unlikely(trace_observed()))
-		trace_yield(worker_self(), gt_self(), (void *)c->pc);
-	else
-		sched_yield_self(worker_self());
-	return 0;
-}
-
 /* ---- the first thread ----------------------------------------------------- */
 
 #define SCHEDULER_STACK ((size_t)256 << 10)

@@ -14,6 +14,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,12 +59,10 @@ static void call_yield(struct calls *c)
 
 static const struct {
 	const char *name;
-	void (*call)(struct calls *c);
+	void (*call)(struct calls *c); /* NULL: two threads yield in turn */
 } kinds[] = {
-	{ "getppid", call_getppid },
-	{ "read", call_read },
-	{ "recv", call_recv },
-	{ "yield", call_yield },
+	{ "getppid", call_getppid }, { "read", call_read }, { "recv", call_recv },
+	{ "yield", call_yield },     { "switch", NULL },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -75,6 +74,33 @@ static double ns_of(struct calls *c, void (*call)(struct calls *c))
 	for (uint64_t i = 0; i < c->count; i++)
 		call(c);
 	return (run_cpu_ns() - start) / (double)c->count;
+}
+
+static void *yields(void *calls)
+{
+	struct calls *c = calls;
+	for (uint64_t i = 0; i < c->count; i++)
+		if (sched_yield())
+			return NULL;
+	return c;
+}
+
+/* On one CPU, natively too. */
+static double ns_of_switch(struct calls *c)
+{
+	pthread_t threads[2];
+	cpu_set_t set;
+	void *ended;
+	CPU_ZERO(&set);
+	CPU_SET((size_t)sched_getcpu(), &set);
+	c->wrong |= sched_setaffinity(0, sizeof(set), &set) != 0;
+	double start = run_cpu_ns();
+	for (unsigned i = 0; i < 2; i++)
+		if (pthread_create(&threads[i], NULL, yields, c))
+			exit(EXIT_CANNOT);
+	for (unsigned i = 0; i < 2; i++)
+		c->wrong |= pthread_join(threads[i], &ended) || ended != c;
+	return (run_cpu_ns() - start) / (2 * (double)c->count);
 }
 
 /* This program has a libgreen of its own: greenrun's is asked. */
@@ -99,7 +125,8 @@ static int calls_run(const struct options *options)
 	    send(c.sockets[1], "x", 1, 0) != 1)
 		return EXIT_CANNOT;
 	for (size_t i = 0; i < KINDS; i++)
-		printf("%s\"%s\": %.2f", i ? ", " : "{", kinds[i].name, ns_of(&c, kinds[i].call));
+		printf("%s\"%s\": %.2f", i ? ", " : "{", kinds[i].name,
+		       kinds[i].call ? ns_of(&c, kinds[i].call) : ns_of_switch(&c));
 	print_interception();
 	puts("}");
 	return c.wrong ? EXIT_WRONG : EXIT_OK;
@@ -285,7 +312,9 @@ const struct bench bench_intercept = {
 	.about = "System calls under greenrun that do not block, beside the same ones without it:\n"
 		 "nanoseconds of CPU time by which getppid, read of /dev/null, recv with data "
 		 "there\n"
-		 "and sched_yield are dearer in each mode, and milliseconds by which starting is.\n"
+		 "and sched_yield are dearer in each mode, the last by one thread and by two in "
+		 "turn,\n"
+		 "and milliseconds by which starting is.\n"
 		 "--count: calls of each kind (default 200k).",
 	.accepts = "count",
 	.examples = "  greenbench intercept\n"
