@@ -24,6 +24,7 @@
 #define RETURN_NS GREEN_US(10)   /* of CPU time, for one stack to hibernate and come back */
 #define EASE_NS GREEN_S(30)      /* until one step back */
 #define EASE_MAX 64
+#define SKIP_MAX 256u /* chunks that are left alone, between two looks at the clock */
 #define PAGE ((size_t)4096)
 #define FETCH_BYTES ((size_t)384) /* what most parked threads have on their stacks */
 
@@ -306,17 +307,18 @@ RACY static void fetch_all(const stack_id *stacks, unsigned count, const struct 
 	}
 }
 
-static void look_at_chunk(const struct pass *pass)
+/* False: it was left alone, which takes no time. */
+static bool look_at_chunk(const struct pass *pass)
 {
 	uint32_t *note = stack_chunk_note(sweep.arena, sweep.chunk);
 	stack_id stacks[STACK_CHUNK_MAX];
 	int64_t wait = pass->least;
 
 	if (stack_chunk_sleeps(sweep.arena, sweep.chunk))
-		return;
+		return false;
 	if (is_noted(*note, pass)) {
 		sweep.awake += stack_chunk_slots(sweep.arena);
-		return;
+		return false;
 	}
 	unsigned count = stack_chunk_awake(sweep.arena, sweep.chunk, stacks);
 	fetch_all(stacks, count, pass);
@@ -325,6 +327,7 @@ static void look_at_chunk(const struct pass *pass)
 		found.count += put_to_sleep(&found.sleepers[found.count], stacks[i], pass, &wait);
 	}
 	*note = note_of(pass->now + wait);
+	return true;
 }
 
 static void hibernate_found(void)
@@ -354,10 +357,10 @@ static bool sweep_next(const struct pass *pass)
 		hibernate_tidy();
 		return true;
 	}
-	for (unsigned i = 0; i < STACK_CHUNKS_MAX && sweep.chunk < stack_chunks(sweep.arena); i++) {
-		look_at_chunk(pass);
-		sweep.chunk++;
-	}
+	uint32_t chunks = stack_chunks(sweep.arena);
+	uint32_t end = chunks - sweep.chunk > SKIP_MAX ? sweep.chunk + SKIP_MAX : chunks;
+	for (unsigned looked = 0; looked < STACK_CHUNKS_MAX && sweep.chunk < end; sweep.chunk++)
+		looked += look_at_chunk(pass);
 	hibernate_found();
 	return false;
 }

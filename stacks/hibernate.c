@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 
 #define PAGE ((size_t)UFFD_PAGE_MAX)
+#define AHEAD 2u /* stacks: of those that are packed, the next but one is fetched */
 _Static_assert(PACK_BYTES_MAX <= LENGTH_MASK, "lengths fit");
 _Static_assert(PACK_CODE_MAX <= SLAB_BYTES_MAX, "codes fit");
 
@@ -274,6 +275,15 @@ static void protect_range(char *start, size_t size, struct stack_sleeper *sleepe
 		sleepers[i].protected = good;
 }
 
+/* What will be packed soon: since it was looked at, protecting has emptied the TLB. */
+static void fetch(const struct stack_sleeper *s)
+{
+	const char *top = stack_top(s->stack);
+
+	for (const char *at = s->sp; at < top; at += CACHE_LINE)
+		__builtin_prefetch(at);
+}
+
 /* The bytes are put away.  Those of which they cannot be stay as they were; returns how
  * many can. */
 static unsigned put_away_all(struct stack_sleeper *sleepers, unsigned count, bool maybe_held)
@@ -283,6 +293,8 @@ static unsigned put_away_all(struct stack_sleeper *sleepers, unsigned count, boo
 	for (unsigned i = 0; i < count; i++) {
 		sleepers[i].slab = 0;
 		sleepers[i].aside = false;
+		if (i + AHEAD < count)
+			fetch(&sleepers[i + AHEAD]);
 		if (sleepers[i].protected && put_away(&sleepers[i], maybe_held))
 			good++;
 		else
