@@ -64,10 +64,12 @@ struct park {
 	uint64_t fds_count;
 	struct proc_memory before;
 	green_sem_t sem, all_ended;
-	int64_t hibernate_ns; /* 0: never */
-	bool hibernates;      /* in this phase */
-	bool warm;            /* there was a round */
-	_Atomic bool stop;    /* those that are active */
+	green_wg_t begin;          /* those that are active do */
+	int64_t hibernate_ns;      /* 0: never */
+	bool hibernates;           /* in this phase */
+	bool warm;                 /* there was a round */
+	_Atomic bool stop;         /* those that are active */
+	_Atomic uint64_t to_begin; /* of them: have not slept yet */
 	_Atomic uint64_t woken, ended;
 };
 
@@ -126,13 +128,17 @@ static bool is_active(uint64_t number)
 	return park.hibernates && (hash >> 32) % 100 < park.active_percent;
 }
 
-/* Sleeps for short times, until all shall wake. */
+/* Sleeps for short times, from when all are there until all shall wake.  From the start on,
+ * they would take from the others the time to start, the more the longer that takes. */
 static void be_active(uint64_t number)
 {
 	int64_t nap = NAP_NS / 2 + (int64_t)(number % 1024) * (NAP_NS / 2048);
 
-	while (!atomic_load_explicit(&park.stop, memory_order_relaxed) && green_sleep(nap) == 0)
-		continue;
+	green_wg_wait(&park.begin);
+	int r = green_sleep(nap);
+	atomic_fetch_sub_explicit(&park.to_begin, 1, memory_order_relaxed);
+	while (r == 0 && !atomic_load_explicit(&park.stop, memory_order_relaxed))
+		r = green_sleep(nap);
 }
 
 static __attribute__((noinline)) void go_deep(size_t depth)
@@ -158,6 +164,8 @@ static void *parker(void *arg)
 	if (park.depth)
 		go_deep(park.depth);
 	fill(words, (uint64_t)arg);
+	if (is_active((uint64_t)arg))
+		atomic_fetch_add_explicit(&park.to_begin, 1, memory_order_relaxed);
 	tell_started(&park.lanes[(uint64_t)arg % park.lanes_count]);
 	if (is_active((uint64_t)arg))
 		be_active((uint64_t)arg);
@@ -196,8 +204,7 @@ static void *spawn_lane(void *arg)
 		if (++spawned % BATCH)
 			continue;
 		green_sem_wait(&lane->batch);
-		if (!park.active_percent)
-			wait_swept();
+		wait_swept();
 	}
 	return NULL;
 }
@@ -231,6 +238,7 @@ static int spawn_all(struct run *run)
 	atomic_store_explicit(&park.stop, false, memory_order_relaxed);
 	atomic_store_explicit(&park.woken, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.ended, 0, memory_order_relaxed);
+	green_wg_add(&park.begin, 1);
 	for (unsigned i = 0; i < park.lanes_count; i++)
 		atomic_store_explicit(&park.lanes[i].started, 0, memory_order_relaxed);
 	if (on_all_lanes(run, spawn_lane))
@@ -311,6 +319,14 @@ static int64_t cpu_now(void)
 	return GREEN_S(now.tv_sec) + now.tv_nsec;
 }
 
+/* Those that are active; returns when each has slept once. */
+static void let_begin(void)
+{
+	green_wg_done(&park.begin);
+	while (atomic_load_explicit(&park.to_begin, memory_order_relaxed) > 0)
+		green_sleep(GREEN_MS(5));
+}
+
 static int phase(struct run *run, const struct names *names)
 {
 	struct proc_memory parked;
@@ -321,6 +337,8 @@ static int phase(struct run *run, const struct names *names)
 		return run->status;
 	/* From here on, all of them wait. */
 	int64_t there = green_now();
+	let_begin();
+	int64_t begun = green_now();
 	if (!park.hibernates)
 		green_sleep(SETTLE_NS);
 	else if (!wait_hibernated(run))
@@ -328,7 +346,7 @@ static int phase(struct run *run, const struct names *names)
 	int64_t parked_cpu = cpu_now();
 	if (park.hibernates)
 		result_measure(&run->result, "s_to_hibernate", "s",
-		               (double)(green_now() - there) / 1e9);
+		               (double)(green_now() - begun) / 1e9);
 	int error = proc_memory(0, &parked);
 	int64_t wake = green_now();
 	wake_all(run);
@@ -540,7 +558,7 @@ const struct bench bench_park = {
 		 "--threads: parked at once (default 100k); of more than 1M, one round is the "
 		 "default.\n"
 		 "--active: of those that hibernate, so many in a hundred, chosen by chance,\n"
-		 "wake several times a second.\n"
+		 "wake several times a second, once all are there.\n"
 		 "--depth: stack that each has used before it parks.\n"
 		 "--how: sleep (default; woken by green_cancel), read (of an eventfd), sem.",
 	.accepts = "threads how active depth",
