@@ -34,6 +34,7 @@
 static int uffd, threads;
 static pthread_barrier_t together;
 static _Alignas(4096) char zeroes[PAGE];
+static _Thread_local char *aside; /* room for as many chunks, that nobody watches */
 
 static _Noreturn void fail(const char *what)
 {
@@ -127,6 +128,15 @@ static void drop_chunks(char *slot)
 		drop_bytes(slot, CHUNKS);
 }
 
+/* What the last one has moved there goes. */
+static void move_chunks(char *slot)
+{
+	int how = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+
+	if (begins(slot, CHUNKS) && mremap(slot, CHUNKS, CHUNKS, how, aside) == MAP_FAILED)
+		fail("mremap");
+}
+
 static void protect_top(char *slot)
 {
 	protect_bytes(top_page(slot), PAGE);
@@ -152,6 +162,9 @@ static const struct step {
 	{ "UFFDIO_COPY of the top page, again", copy, 0 },
 	{ "UFFDIO_WRITEPROTECT of 16 MiB", protect_chunks, 0 },
 	{ "MADV_DONTNEED of 16 MiB", drop_chunks, 0 },
+	{ "UFFDIO_COPY of the top page, again", copy, 0 },
+	{ "mremap of 16 MiB aside", move_chunks, 0 },
+	{ "MADV_DONTNEED of the page tables it leaves", drop_chunks, 0 },
 	{ "UFFDIO_ZEROPAGE of the 14 below", zero, 0 },
 	{ "UFFDIO_COPY above them", copy, 0 },
 	{ "UFFDIO_WRITEPROTECT of 2 MiB with zeroes", protect_chunk, 0 },
@@ -163,7 +176,7 @@ static const struct step {
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
 
 static struct worker {
-	char *plain, *watched;
+	char *plain, *watched, *aside;
 	double ns[STEPS][ROUNDS];
 } workers[THREADS_MAX];
 
@@ -179,6 +192,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 
+	aside = w->aside;
 	for (unsigned round = 0; round < ROUNDS; round++)
 		for (size_t i = 0; i < STEPS; i++) {
 			char *base = steps[i].plain ? w->plain : w->watched;
@@ -250,6 +264,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < threads; i++) {
 		workers[i].plain = plain + (size_t)i * size;
 		workers[i].watched = watched + (size_t)i * size;
+		workers[i].aside = map(CHUNKS);
 		if (pthread_create(&handles[i], NULL, work, &workers[i]))
 			fail("pthread_create");
 	}

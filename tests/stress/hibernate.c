@@ -14,6 +14,10 @@
  *
  * In each mode of userfaultfd, for --seconds or until there were --count
  * hibernations; --seed makes other random numbers.
+ *
+ * Its threads yield, and sleep for microseconds, some 100,000 times a second.  The
+ * scheduler of Linux 6.18 then leaves other programs hardly any of the CPU that they
+ * gather on, whether or not anything hibernates.
  */
 #define _GNU_SOURCE
 #include "harness.h"
