@@ -64,12 +64,12 @@ struct park {
 	uint64_t fds_count;
 	struct proc_memory before;
 	green_sem_t sem, all_ended;
-	green_wg_t begin;          /* those that are active do */
-	int64_t hibernate_ns;      /* 0: never */
-	bool hibernates;           /* in this phase */
-	bool warm;                 /* there was a round */
-	_Atomic bool stop;         /* those that are active */
-	_Atomic uint64_t to_begin; /* of them: have not slept yet */
+	green_wg_t begin;               /* those that are active do */
+	int64_t hibernate_ns;           /* 0: never */
+	bool hibernates;                /* in this phase */
+	bool warm;                      /* there was a round */
+	_Atomic bool stop;              /* those that are active */
+	_Atomic uint64_t active, begun; /* how many those are, and have slept once */
 	_Atomic uint64_t woken, ended;
 };
 
@@ -136,7 +136,7 @@ static void be_active(uint64_t number)
 
 	green_wg_wait(&park.begin);
 	int r = green_sleep(nap);
-	atomic_fetch_sub_explicit(&park.to_begin, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&park.begun, 1, memory_order_relaxed);
 	while (r == 0 && !atomic_load_explicit(&park.stop, memory_order_relaxed))
 		r = green_sleep(nap);
 }
@@ -165,7 +165,7 @@ static void *parker(void *arg)
 		go_deep(park.depth);
 	fill(words, (uint64_t)arg);
 	if (is_active((uint64_t)arg))
-		atomic_fetch_add_explicit(&park.to_begin, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&park.active, 1, memory_order_relaxed);
 	tell_started(&park.lanes[(uint64_t)arg % park.lanes_count]);
 	if (is_active((uint64_t)arg))
 		be_active((uint64_t)arg);
@@ -236,6 +236,8 @@ static uint64_t started(void)
 static int spawn_all(struct run *run)
 {
 	atomic_store_explicit(&park.stop, false, memory_order_relaxed);
+	atomic_store_explicit(&park.active, 0, memory_order_relaxed);
+	atomic_store_explicit(&park.begun, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.woken, 0, memory_order_relaxed);
 	atomic_store_explicit(&park.ended, 0, memory_order_relaxed);
 	green_wg_add(&park.begin, 1);
@@ -286,7 +288,7 @@ static void wake_all(struct run *run)
 /* Waits until all stacks sleep that can, or no more do. */
 static bool wait_hibernated(struct run *run)
 {
-	uint64_t can = park.threads - park.threads * park.active_percent / 100;
+	uint64_t can = park.threads - atomic_load_explicit(&park.active, memory_order_relaxed);
 	struct green_info info;
 	size_t most = 0;
 	int64_t changed = green_now();
@@ -323,7 +325,8 @@ static int64_t cpu_now(void)
 static void let_begin(void)
 {
 	green_wg_done(&park.begin);
-	while (atomic_load_explicit(&park.to_begin, memory_order_relaxed) > 0)
+	while (atomic_load_explicit(&park.begun, memory_order_relaxed) <
+	       atomic_load_explicit(&park.active, memory_order_relaxed))
 		green_sleep(GREEN_MS(5));
 }
 
