@@ -120,7 +120,8 @@ test_common_options() {
 # Threads that were there when another could not be spawned are no trouble.
 test_few_threads() {
 	local name
-	for name in yield chan park grow timer; do
+	for name in 'yield --count 1k' chan park grow timer; do
+		# shellcheck disable=SC2086 # words
 		GREEN_THREADS_MAX=5 exit_of 3 'could not be spawned' $name --workers 2 --rounds 1 || return 1
 		! grep -i sanitizer "$temp/said" || return 1
 	done
@@ -154,7 +155,10 @@ for label in ${GREEN_ENGINE:-io_uring epoll}; do
 done
 label=
 check table test_table
-check common_options test_common_options
+case $build in
+*tsan) skip common_options 'what they run by default takes minutes with the thread sanitizer' ;;
+*) check common_options test_common_options ;;
+esac
 check few_threads test_few_threads
 check server_stops test_server_stops
 check usage test_usage

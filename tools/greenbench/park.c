@@ -44,7 +44,7 @@ enum way { SLEEP, READ, SEM };
 /* What one worker spawns and wakes: every so many-th thread. */
 struct lane {
 	uint64_t first;
-	struct run *run;
+	int error; /* of a spawn */
 	green_t thread;
 	green_sem_t batch; /* one more has started */
 	_Atomic uint64_t started;
@@ -199,7 +199,8 @@ static void *spawn_lane(void *arg)
 	uint64_t spawned = 0;
 
 	for (uint64_t i = lane->first; i < park.threads; i += park.lanes_count) {
-		if (run_spawn(lane->run, &park.handles[i], &attr, parker, (void *)i))
+		lane->error = green_spawn(&park.handles[i], &attr, parker, (void *)i);
+		if (lane->error)
 			break;
 		if (++spawned % BATCH)
 			continue;
@@ -245,6 +246,10 @@ static int spawn_all(struct run *run)
 		atomic_store_explicit(&park.lanes[i].started, 0, memory_order_relaxed);
 	if (on_all_lanes(run, spawn_lane))
 		return run->status;
+	for (unsigned i = 0; i < park.lanes_count; i++)
+		if (park.lanes[i].error)
+			return run_cannot(run, "a green thread could not be spawned: %s",
+			                  strerror(-park.lanes[i].error));
 	while (started() < park.threads) {
 		progress("park: %llu of %llu threads parked", (unsigned long long)started(),
 		         (unsigned long long)park.threads);
@@ -462,7 +467,6 @@ static int make_lanes(struct run *run)
 	park.lanes = run_alloc(run, park.lanes_count, sizeof(*park.lanes));
 	for (unsigned i = 0; park.lanes && i < park.lanes_count; i++) {
 		park.lanes[i].first = i;
-		park.lanes[i].run = run;
 	}
 	return run->status;
 }
