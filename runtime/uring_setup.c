@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
@@ -294,6 +295,9 @@ int uring_open(struct uring *u)
 
 void uring_close(struct uring *u)
 {
+	/* The kernel takes a ring down later.  A wait for the doorbell that was left until then
+	 * would get the wake-ups of whatever futex comes to lie there. */
+	sys_futex_wake((const uint32_t *)&u->bell_rings, INT_MAX);
 	close_ring(u);
 	fd_private_close(u->bell);
 }

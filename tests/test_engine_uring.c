@@ -5,6 +5,7 @@
  */
 #include "engine_fixture.h"
 
+#include <limits.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -403,6 +404,22 @@ URING_TEST(rings_are_not_inherited)
 		_exit(sys3(SYS_mincore, u->ring.cq.ring_ptr, 1, &resident) == -ENOMEM ? 0 : 1);
 	REQUIRE_EQ(waitpid(pid, &status, 0), pid);
 	REQUIRE_EQ(status, 0);
+}
+
+/* The kernel takes rings down when it likes; what lies there by then may be another futex. */
+URING_TEST(nobody_waits_for_the_doorbell_of_a_closed_ring)
+{
+	for (int i = 0; i < 20; i++) {
+		struct worker *other = new_worker();
+		REQUIRE_EQ(engine->start(other), 0);
+		const struct uring *u = other->engine;
+		const uint32_t *bell = (const uint32_t *)&u->bell_rings;
+		REQUIRE_EQ(engine->poll(other, 1), 0);
+		REQUIRE(u->bell_armed);
+		engine->stop(other);
+		REQUIRE_EQ(sys_futex_wake(bell, INT_MAX), 0);
+		free(other);
+	}
 }
 
 URING_TEST(registered_ring_survives_a_close)
