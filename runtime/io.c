@@ -7,7 +7,7 @@
  *   2 preadv2, pwritev2 with RWF_NOWAIT
  *   3 not ready, or not to be tried: wait for readiness if it can be polled,
  *     then 1 or 2 again
- *   4 files and what knows no RWF_NOWAIT: the engine or the offload pool
+ *   4 files: the engine or the offload pool; what knows no RWF_NOWAIT: the pool
  *
  * An attempt at a pipe that knows no RWF_NOWAIT is a matter of its own (io_pipe.h).
  */
@@ -217,8 +217,10 @@ static long perform(struct transfer *t, enum file_kind kind)
 		op->addr = (void *)(uintptr_t)iov;
 		op->len = (uint64_t)count;
 	}
-	/* The engine knows the file's position, but does not lock it. */
-	if (kind == FILE_STORED && t->offset < 0)
+	/* The engine knows a file's position, but does not lock it.  And io_uring makes the call on
+	 * this very OS thread where poll(2) says that the descriptor is ready: it blocks all of
+	 * them when somebody else was faster, or a terminal takes no more. */
+	if (kind != FILE_STORED || t->offset < 0)
 		return io_perform_offloaded(t->call, op);
 	return io_perform(t->call, op);
 }
