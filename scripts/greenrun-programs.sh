@@ -231,8 +231,11 @@ load() {
 	see_threads
 	wait "$client"
 	if grep -E 'Socket errors|Non-2xx|unable' "$temp/wrk" >"$temp/why"; then return 1; fi
-	curl -sk --max-time 60 -o "$temp/one" "$1://127.0.0.1:$2/file" && cmp -s "$temp/one" "$temp/file" ||
-		{ echo 'no answer, or a wrong one, after the load' >"$temp/why"; return 1; }
+	curl -sk --max-time 60 -o "$temp/one" "$1://127.0.0.1:$2/file"
+	if ! cmp -s "$temp/one" "$temp/file"; then
+		echo 'no answer, or a wrong one, after the load' >"$temp/why"
+		return 1
+	fi
 	figure "$(awk '/Requests.sec/ { print $2 }' "$temp/wrk")"
 }
 
