@@ -48,7 +48,7 @@ share=1 load_s=2 look_s=1 streams=50
 
 clean_up() {
 	[ -z "$server" ] || kill -9 "$server" 2>/dev/null
-	[ -z "$backend" ] || kill -9 "$backend" 2>/dev/null
+	[ -z "$backend" ] || { kill -9 "$backend" && wait "$backend"; } 2>/dev/null
 	rm -rf "$temp"
 }
 trap clean_up EXIT
