@@ -59,13 +59,15 @@ static inline void engine_end(void)
 	free(worker);
 }
 
-/* Runs a test body on one engine; skips it when that cannot be used here. */
+/* Runs a test body on one engine; skips it when that cannot be used here.  No other will
+ * do: for rings, the memory is waited for that closed ones still hold. */
 static inline void on_engine(const struct engine_ops *ops, void (*body)(void))
 {
 	char why[128] = "";
 
 	REQUIRE_EQ(fdtab_init(), 0);
 	engine = ops;
+	rt.options.engine = ops == &engine_uring ? GREEN_ENGINE_URING : GREEN_ENGINE_EPOLL;
 	if (ops->probe(why, sizeof(why)) < 0)
 		SKIP("%s: %s", ops->name, why);
 	engine_begin();
