@@ -28,11 +28,11 @@ start() {
 	[ -p "$temp/input" ] || mkfifo "$temp/input"
 	: >"$temp/said"
 	# Opened for both, so that it never ends.
-	"$@" <>"$temp/input" >"$temp/said" 2>/dev/null 3>&- &
+	"$@" <>"$temp/input" >"$temp/said" 2>"$temp/complaint" 3>&- &
 	pid=$!
 	children[$pid]=1
 	until grep -q '^ready' "$temp/said"; do
-		[ -d "/proc/$pid" ] || { echo "$* did not get ready"; return 1; }
+		[ -d "/proc/$pid" ] || { echo "$* did not get ready: $(cat "$temp/complaint")"; return 1; }
 		sleep 0.02
 	done
 	case ${state:-$*} in
