@@ -19,7 +19,7 @@ FAST(set_tid_address, CALL_THREADS, "kept for the end of the green thread")
 FAST(set_robust_list, CALL_THREADS, "kept for the end of the green thread")
 FAST(get_robust_list, CALL_THREADS, "what was kept")
 FAST(rseq, CALL_THREADS, "not to be had: it belongs to an OS thread")
-FAST(prctl, CALL_THREADS, "names are the green thread's")
+FAST(prctl, CALL_THREADS, "names, and what set_tid_address said, are the green thread's")
 
 /* Which CPU, in which turn: fast_sched.c.  Workers stay where they are. */
 FAST(sched_setaffinity, CALL_THREADS, "remembered")

@@ -97,6 +97,11 @@ long fast_prctl(struct call *c)
 		return first ? CALL_PASS : 0;
 	case PR_GET_NAME:
 		return first ? CALL_PASS : get_name(t, (char *)c->arg[1]);
+	case PR_GET_TID_ADDRESS:
+		if (!own_tid())
+			return CALL_PASS;
+		*(int **)c->arg[1] = t->clear_tid;
+		return 0;
 	default:
 		return CALL_PASS;
 	}

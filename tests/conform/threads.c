@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -277,6 +278,24 @@ CHECK(thread_tid_is_stable)
 		t[i] = started(tid_is_stable, (void *)1L);
 	for (int i = 0; i < 4; i++)
 		EXPECT(joined(t[i]) == NULL);
+	return true;
+}
+
+/* Where the kernel tells the joiner.  Where there is no such call, nothing is asked. */
+static void *sets_tid_address_again(void *argument)
+{
+	int *address = NULL;
+
+	if (prctl(PR_GET_TID_ADDRESS, &address) != 0)
+		return argument;
+	bool same = syscall(SYS_set_tid_address, NULL) == gettid() &&
+	            syscall(SYS_set_tid_address, address) == gettid();
+	return same && *address == gettid() ? argument : NULL;
+}
+
+CHECK(thread_tid_address_is_its_own)
+{
+	EXPECT(in_thread(sets_tid_address_again, (void *)1L) == (void *)1L);
 	return true;
 }
 
