@@ -12,15 +12,18 @@ static bool wanted;
 /* The monitor's: worker w has run one thread since the tick before, and others wait. */
 static void preempt(struct worker *w)
 {
-	const struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
+	struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
 
-	/* Inside the runtime it is about to switch, or in a system call that nobody can
-	 * hurry. */
-	if (!gt || threads[gt_index(gt)].detained)
+	if (!gt)
 		return;
-	/* Relaxed: the kick comes after it. */
+	/* Relaxed: the kick comes after it, and so does the look. */
 	atomic_store_explicit(&w->preempt, 1, memory_order_relaxed);
-	kick_tid(w->tid);
+	/* Most of the time of some threads passes in calls, where a kick does nothing: they
+	 * look on their way out.  It may hit the thread that comes next: harmless. */
+	atomic_fetch_or_explicit(&gt->look, LOOK_SIGNALLED, memory_order_release);
+	/* In a system call that nobody can hurry, or about to switch. */
+	if (!threads[gt_index(gt)].detained)
+		kick_tid(w->tid);
 }
 
 int preempt_options(void)

@@ -4,7 +4,8 @@
  * is made to yield.
  *
  * The monitor kicks the worker; the handler sends what it interrupted to the landing
- * (landing.h), unless that is inside the runtime, and the landing yields.  Threads have
+ * (landing.h), and the landing yields.  What was inside the runtime, or in a system call,
+ * yields when it leaves that: the entry looks at gt.look last.  Threads have
  * their whole state to themselves there: registers in the frame, thread-local storage of
  * their own.  On by default under interception, off by GREEN_PREEMPT=0.
  */
@@ -15,7 +16,7 @@
 int preempt_options(void);
 /* Before the monitor starts. */
 void preempt_start(void);
-/* In the landing: yields if that is what the kick was for. */
+/* In the landing, and on the way out of a call: yields if the monitor wants that. */
 void preempt_if_asked(void);
 
 #endif

@@ -308,6 +308,7 @@ long intercept_end(struct call *c, long result)
 	ucontext_t context;
 
 	t->detained = true;
+	preempt_if_asked();
 	for (;;) {
 		bool restart = false;
 		park_take_signal(self);

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * sched_yield(3), a function as others: what they keep is kept, whoever goes on meanwhile,
- * however that one had left, and signals come through.
+ * Giving way.  sched_yield(3), a function as others: what they keep is kept, whoever goes on
+ * meanwhile, however that one had left, and signals come through.  Threads
+ * that never wait in what they call.
  */
 #include "conform.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fenv.h>
 #include <sched.h>
 #include <signal.h>
 #include <threads.h>
+#include <unistd.h>
 
 enum { THREADS = 6, ROUNDS = 3000, KEPT = 5, SIGNALS = 120, LIMIT_MS = 20000 };
+enum { CALLS = 100000 }; /* a second; the other has its turn after few */
 
 static _Thread_local unsigned own;
 static const int roundings[] = { FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO };
@@ -168,5 +172,43 @@ CHECK(yield_takes_signals)
 		all &= joined(t[i]) != NULL;
 	EXPECT(sigaction(SIGUSR1, &old, NULL) == 0);
 	EXPECT(all && sent == SIGNALS && value_of(&handled) == SIGNALS);
+	return true;
+}
+
+/* ---- threads that wait for another, and for nothing else ----------------------------- */
+
+static int turn; /* the other has had one */
+
+/* The kernel takes longer for each call than the thread does between them. */
+static void *polls_by_calls(void *argument)
+{
+	for (int i = 0; i < CALLS; i++) {
+		if (value_of(&turn))
+			return argument;
+		int fd = open("/proc/self/status", O_RDONLY);
+		if (fd < 0 || close(fd) || access("/proc/self/cwd/", F_OK))
+			return NULL;
+	}
+	return NULL;
+}
+
+static bool lets_others_run(void *(*polls)(void *))
+{
+	pthread_t t[THREADS];
+	bool all = true;
+
+	turn = 0;
+	for (int i = 0; i < THREADS; i++)
+		t[i] = started(polls, (void *)1L);
+	sleep_ms(1);
+	add_one(&turn);
+	for (int i = 0; i < THREADS; i++)
+		all &= joined(t[i]) != NULL;
+	return all;
+}
+
+CHECK(calls_let_others_run)
+{
+	EXPECT(lets_others_run(polls_by_calls));
 	return true;
 }

@@ -412,10 +412,10 @@ results() {
 	done
 }
 
-# What computes until another thread does something, which --serial never lets it do: there
-# is no preemption.
+# What runs until another thread does something, which --serial never lets it do: there is no
+# preemption.
 computing='cancel_asynchronous signal_to_a_computing_thread thread_spins_for_another
-	spin_held_by_a_sleeper fork_while_others_use_malloc'
+	spin_held_by_a_sleeper fork_while_others_use_malloc calls_let_others_run'
 
 # compared NATIVE FOUND: every check that passes in the one, and was not left out, passes in
 # the other.
