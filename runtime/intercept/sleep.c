@@ -15,6 +15,10 @@
 #include <poll.h>
 #include <sys/timerfd.h>
 
+/* Natively a sleep of any time, 0 too, lets others run, and takes 50 us.  So who polls by it
+ * shall not find it over before anybody else has had a turn. */
+#define SLEEP_MIN_NS GREEN_US(1)
+
 static long sleep_for(struct call *c, const struct timespec *request, struct timespec *rest)
 {
 	int64_t until = c->result;
@@ -23,7 +27,7 @@ static long sleep_for(struct call *c, const struct timespec *request, struct tim
 		int64_t ns = wait_duration(request);
 		if (ns < 0)
 			return ns;
-		until = wait_deadline(ns);
+		until = wait_deadline(ns < SLEEP_MIN_NS ? SLEEP_MIN_NS : ns);
 	}
 	long r = wait_for_time(c, until);
 	if (r != IO_INTERRUPTED)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Giving way.  sched_yield(3), a function as others: what they keep is kept, whoever goes on
- * meanwhile, however that one had left, and signals come through.  Threads
- * that never wait in what they call.
+ * meanwhile, however that one had left, and signals come through.  Sleeps of no time, and
+ * threads that never wait in what they call.
  */
 #include "conform.h"
 
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum { THREADS = 6, ROUNDS = 3000, KEPT = 5, SIGNALS = 120, LIMIT_MS = 20000 };
-enum { CALLS = 100000 }; /* a second; the other has its turn after few */
+enum { SLEEPS = 20000, CALLS = 100000 }; /* a second; the other has its turn after few */
 
 static _Thread_local unsigned own;
 static const int roundings[] = { FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO };
@@ -179,6 +179,18 @@ CHECK(yield_takes_signals)
 
 static int turn; /* the other has had one */
 
+static void *polls_by_sleeps(void *argument)
+{
+	static const struct timespec moment = { 0, 0 };
+
+	for (int i = 0; i < SLEEPS; i++) {
+		if (value_of(&turn))
+			return argument;
+		nanosleep(&moment, NULL);
+	}
+	return NULL;
+}
+
 /* The kernel takes longer for each call than the thread does between them. */
 static void *polls_by_calls(void *argument)
 {
@@ -205,6 +217,12 @@ static bool lets_others_run(void *(*polls)(void *))
 	for (int i = 0; i < THREADS; i++)
 		all &= joined(t[i]) != NULL;
 	return all;
+}
+
+CHECK(sleeps_of_no_time_let_others_run)
+{
+	EXPECT(lets_others_run(polls_by_sleeps));
+	return true;
 }
 
 CHECK(calls_let_others_run)
