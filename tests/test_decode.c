@@ -86,6 +86,18 @@ TEST(where_it_goes)
 
 /* ---- against objdump ---------------------------------------------------------- */
 
+/* Of APX: after the prefixes a REX2, or an EVEX of which CPUs without it say that it is none. */
+static bool is_apx(const uint8_t *bytes, unsigned n)
+{
+	unsigned at = 0;
+
+	while (at + 1 < n &&
+	       ((bytes[at] & 0xf0) == 0x40 ||
+	        memchr("\x66\x67\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65", bytes[at], 11)))
+		at++;
+	return bytes[at] == 0xd5 || (at + 1 < n && bytes[at] == 0x62 && bytes[at + 1] & 8);
+}
+
 /* The bytes of a line "  addr:\tNN NN NN \tmnemonic"; 0: it is none, or objdump does not
  * know them either, or takes them for an instruction of APX.  Tables between functions look like
  * those to binutils 2.42; to the decoder they are none, which is what CPUs without APX say. */
@@ -102,7 +114,7 @@ static unsigned line_bytes(const char *line, uint8_t *bytes, const char **text)
 	*text = strchr(at, '\t');
 	if (!*text || strstr(*text, "(bad)") || strstr(*text, ".byte"))
 		return 0;
-	return strstr(*text, "{rex2 ") ? 0 : n;
+	return is_apx(bytes, n) ? 0 : n;
 }
 
 /* objdump shows two instructions as one: a wait, and the x87 one behind it. */
