@@ -210,7 +210,10 @@ int green_run(void *(*fn)(void *), void *arg, void **result);
 
 /* Gives back what green_init() took.  Returns 0; -EBUSY while green_run() is
  * under way; -ENXIO before green_init().  OS threads only.  After it every
- * call that needs a runtime returns -ENXIO until the next green_init(). */
+ * call that needs a runtime returns -ENXIO until the next green_init().  It does
+ * not wait for the kernel or a name server to end what green_open() or
+ * green_connect_host() had begun when it was cancelled: a thread of the offload
+ * pool with that goes on, and ends after it. */
 int green_fini(void);
 
 struct green_info {

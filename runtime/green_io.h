@@ -72,6 +72,8 @@ int green_accept(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags);
 /* connect(2).  -EISCONN, -ECONNREFUSED … as there. */
 int green_connect(int fd, const struct sockaddr *addr, socklen_t addrlen);
 
+/* What waits in open(2), as a FIFO's open does for the other side, keeps a thread of the
+ * offload pool: until the other side comes, when the call has been cancelled too. */
 int green_open(const char *path, int flags, mode_t mode);
 int green_openat(int dirfd, const char *path, int flags, mode_t mode);
 

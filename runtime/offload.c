@@ -39,7 +39,8 @@ struct job {
 	void (*abandon)(void *arg);
 	void (*release)(void *arg);
 	enum job_state state;
-	bool left; /* nobody waits any more */
+	bool left;      /* nobody waits any more */
+	bool forgotten; /* nor does green_fini(): its thread has no slot any more */
 	bool shielded;
 	bool brief; /* offload_brief() */
 };
@@ -50,7 +51,8 @@ enum slot_state { SLOT_FREE, SLOT_WANTED, SLOT_TAKEN, SLOT_RUNS, SLOT_ENDED };
 struct slot { /* one OS thread */
 	pthread_t thread;
 	enum slot_state state;
-	bool had; /* a thread that has ended, to be joined; while WANTED */
+	bool had;        /* a thread that has ended, to be joined; while WANTED */
+	struct job *job; /* it does, or NULL */
 };
 
 static struct {
@@ -123,21 +125,35 @@ static void dequeue(struct job *job)
 
 /* ---- pool threads ---------------------------------------------------------------- */
 
-/* Without the lock on entry, with it on return. */
-static void work(struct job *job)
+static void clear_up(struct job *job)
 {
+	job->release(job->arg);
+	job_put(job);
+}
+
+/* With the lock on entry and on return.  False: the job was forgotten, and so is the
+ * slot. */
+static bool work(struct slot *slot, struct job *job)
+{
+	slot->job = job;
+	spin_unlock(&pool.lock);
 	job->result = job->fn(job->arg);
 
 	spin_lock(&pool.lock);
+	if (job->forgotten) {
+		spin_unlock(&pool.lock);
+		clear_up(job);
+		spin_lock(&pool.lock);
+		return false;
+	}
+	slot->job = NULL;
 	job->state = JOB_DONE;
 	struct park_ticket waiter = job->waiter;
 	bool left = job->left;
 	pool.idle++; /* it will look at the queue at once: no need for another */
 	spin_unlock(&pool.lock);
-	if (left) {
-		job->release(job->arg);
-		job_put(job);
-	}
+	if (left)
+		clear_up(job);
 	/* From here on job is the caller's.  Counted until it has been woken, so
 	 * that nobody takes a thread waiting here for deadlocked. */
 	if (waiter.gt)
@@ -145,6 +161,7 @@ static void work(struct job *job)
 	atomic_fetch_sub_explicit(&rt.offloads, 1, memory_order_release);
 	spin_lock(&pool.lock);
 	pool.idle--;
+	return true;
 }
 
 /* The next job; NULL: none came, the thread shall end.  The lock is held on
@@ -182,12 +199,12 @@ static void *offload_thread(void *arg)
 	if (offload_start_hook)
 		offload_start_hook();
 	spin_lock(&pool.lock);
-	while ((job = await_job())) {
-		spin_unlock(&pool.lock);
-		work(job);
+	while ((job = await_job()) && work(slot, job))
+		;
+	if (!job) {
+		slot->state = SLOT_ENDED;
+		pool.threads--;
 	}
-	slot->state = SLOT_ENDED;
-	pool.threads--;
 	spin_unlock(&pool.lock);
 	return NULL;
 }
@@ -511,6 +528,26 @@ unsigned offload_threads(void)
 	return n;
 }
 
+/* Awaits the end of the slot's thread.  What it does for nobody may take for ever (a FIFO
+ * without another side): then the thread goes on by itself, and clears up after that. */
+static void stop_thread(struct slot *slot)
+{
+	spin_lock(&pool.lock);
+	bool runs = slot->state > SLOT_WANTED;
+	bool forget = runs && slot->job && slot->job->left;
+	if (forget) {
+		slot->job->forgotten = true;
+		pool.threads--;
+	}
+	spin_unlock(&pool.lock);
+	if (forget) {
+		atomic_fetch_sub_explicit(&rt.offloads, 1, memory_order_release);
+		pthread_detach(slot->thread);
+	} else if (runs) {
+		pthread_join(slot->thread, NULL);
+	}
+}
+
 void offload_stop(void)
 {
 	spin_lock(&pool.lock);
@@ -518,13 +555,8 @@ void offload_stop(void)
 	pool.wake++;
 	spin_unlock(&pool.lock);
 	sys_futex_wake(&pool.wake, INT32_MAX);
-	for (unsigned i = 0; i < pool.slots_count; i++) {
-		spin_lock(&pool.lock);
-		bool join = pool.slots[i].state > SLOT_WANTED;
-		spin_unlock(&pool.lock);
-		if (join)
-			pthread_join(pool.slots[i].thread, NULL);
-	}
+	for (unsigned i = 0; i < pool.slots_count; i++)
+		stop_thread(&pool.slots[i]);
 	sys_unmap(pool.slots, pool.slots_count * sizeof(*pool.slots));
 	pool.slots = NULL;
 	pool.slots_count = 0;

@@ -47,8 +47,8 @@ extern internal void (*offload_start_hook)(void);
  * that could not be made. */
 bool offload_grow(void);
 
-/* Ends the pool's threads; no job may be left.  OS thread, no green thread
- * runs. */
+/* Ends the pool's threads, but for those with a job that was left alone: these end
+ * after it.  No other job may be there.  OS thread, no green thread runs. */
 void offload_stop(void);
 
 /* Threads there are now, for tests and reports. */

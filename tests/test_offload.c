@@ -357,6 +357,45 @@ GREEN_TEST(a_job_can_be_left_alone)
 	CHECK_EQ(atomic_load(&l.released), 1);
 }
 
+static void *leave_alone(void *arg)
+{
+	struct leaving *l = arg;
+
+	green_t t = start_green(offload_leaving, l);
+	WAIT_FOR(atomic_load(&l->began));
+	await_parked(t);
+	green_cancel(t);
+	join_green(t);
+	CHECK_EQ(l->result, -ECANCELED);
+	CHECK(l->left);
+	return NULL;
+}
+
+static void *let_go_meanwhile(void *arg)
+{
+	struct leaving *l = arg;
+
+	CHECK_EQ(atomic_load(&l->released), 0);
+	CHECK_EQ(green_offload(busy, NULL, NULL), 0);
+	atomic_store(&l->go, 1);
+	WAIT_FOR(atomic_load(&l->released) == 1);
+	CHECK_EQ(green_offload(busy, NULL, NULL), 0);
+	CHECK_EQ(offload_threads(), 1);
+	WAIT_FOR(atomic_load(&rt.offloads) == 0);
+	return NULL;
+}
+
+/* It may never end: the open of a FIFO without another side. */
+TEST(green_fini_does_not_wait_for_what_was_left_alone)
+{
+	static struct leaving l;
+
+	CHECK_EQ(run_green_with(NULL, leave_alone, &l, NULL), 0);
+	CHECK_EQ(offload_threads(), 0);
+	CHECK_EQ(atomic_load(&rt.offloads), 0);
+	CHECK_EQ(run_green_with(NULL, let_go_meanwhile, &l, NULL), 0);
+}
+
 static void *leave_at_random(void *arg)
 {
 	struct leaving *l = arg;
