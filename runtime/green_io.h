@@ -102,7 +102,8 @@ int green_wait_fd(int fd, short events, int64_t timeout_ns);
  * offload pool; addresses are tried in its order.  POSIX connect() is
  * green_connect(); this is the name Eventlet's connect() has here.  May switch.
  * -EINVAL when the address cannot be parsed, -EHOSTUNREACH when the name does
- * not resolve, else the error of the last address tried. */
+ * not resolve, -EMFILE or -ENFILE when descriptors are short for that, else the error of
+ * the last address tried. */
 int green_connect_host(const char *address);
 
 /* Listens on "host:port", ":port" (all addresses), "[v6]:port" or

@@ -138,6 +138,7 @@ static void *look_up(void *arg)
 		                              (t->numeric ? AI_NUMERICHOST : AI_ADDRCONFIG) };
 	struct addrinfo *list = NULL;
 
+	errno = 0;
 	switch (getaddrinfo(t->host, t->port, &hints, &list)) {
 	case 0:
 		break;
@@ -146,6 +147,9 @@ static void *look_up(void *arg)
 		return NULL;
 	default:
 		t->error = t->numeric ? -EINVAL : -EHOSTUNREACH;
+		/* It could not ask: libc says EAI_NONAME then, too. */
+		if (errno == EMFILE || errno == ENFILE)
+			t->error = -errno;
 		return NULL;
 	}
 	for (struct addrinfo *ai = list; ai && t->count < ADDRESSES_MAX; ai = ai->ai_next) {

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -151,6 +152,19 @@ GREEN_TEST(a_name_that_does_not_exist)
 
 	CHECK_EQ(r, -EHOSTUNREACH);
 	CHECK_EQ(green_listen("no-such-host.invalid:80", 0), -EHOSTUNREACH);
+}
+
+/* Not -EHOSTUNREACH, as if there were no such host. */
+GREEN_TEST(a_name_when_descriptors_run_out)
+{
+	struct rlimit before, none;
+
+	REQUIRE_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	REQUIRE_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CHECK_EQ(green_connect_host("localhost:1"), -EMFILE);
+	CHECK_EQ(green_listen("localhost:0", 0), -EMFILE);
+	REQUIRE_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 GREEN_TEST(local_sockets)
