@@ -59,6 +59,26 @@ if command -v pkg-config >/dev/null; then
 	$cc -Wall -Wextra -Werror "$program" -o "$dest/static" -static $(pc --cflags --static --libs)
 	timeout 60 "$dest/static" </dev/null
 
+	# With these flags a frame larger than any stack meets the guard all the same.
+	cat >"$program" <<-'EOF'
+		#include <green.h>
+		static void *overflow(void *unused)
+		{
+			volatile char large[1 << 20];
+
+			large[0] = 0;
+			return large[0] ? unused : NULL;
+		}
+		int main(void) { return green_run(overflow, NULL, NULL); }
+	EOF
+	# shellcheck disable=SC2046 # flags
+	$cc -Wall -Wextra -Werror "$program" -o "$dest/large" $(pc --cflags --libs)
+	report=$(timeout 60 env LD_LIBRARY_PATH="$dest/usr/lib" GREEN_OVERFLOW=end "$dest/large" 2>&1 || true)
+	case $report in
+	*'ran out of its stack'*) ;;
+	*) echo 'a large frame steps over the guard:' "$report"; exit 1 ;;
+	esac
+
 	# Each header may be the first one, in C++ too.
 	cxx=
 	for compiler in "$cc" clang; do
