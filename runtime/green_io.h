@@ -147,10 +147,11 @@ int green_serve(int fd, green_serve_fn handler, void *arg,
                 const struct green_serve_options *options);
 
 /* Stops accepting, waits until every handler has returned or drain_ns have
- * passed, then cancels those left and waits for them.  The handle is invalid
- * after green_serve() has returned.  Returns 0 when all drained by themselves,
- * -ETIMEDOUT when some were cancelled.  -EDEADLK from one of its own handlers,
- * which cannot wait for itself: accepting stops all the same.  May switch. */
+ * passed (<= 0: at once), then cancels those left and waits for them.  The handle is
+ * invalid after green_serve() has returned.  Returns 0 when all drained by themselves,
+ * -ETIMEDOUT when some were cancelled; also that, or -ECANCELED, when the caller's own
+ * time was over before the end: the server goes on draining.  -EDEADLK from one of its
+ * own handlers, which cannot wait for itself: accepting stops all the same.  May switch. */
 int green_serve_stop(struct green_serve *server, int64_t drain_ns);
 
 /* Connections handled now.  The handle is valid as for green_serve_stop(). */

@@ -63,6 +63,7 @@ struct green_serve {
 
 	struct spin lock;
 	bool stopping, cancelling;
+	bool cut_short; /* a handler was cancelled */
 	unsigned acceptors_count;
 	green_t acceptors[ACCEPTORS_MAX];
 	struct connection *live, *told, *free;
@@ -202,6 +203,7 @@ static void cancel_handlers(struct green_serve *s)
 		n = 0;
 		spin_lock(&s->lock);
 		s->cancelling = true;
+		s->cut_short |= s->live != NULL;
 		while (s->live && n < CANCEL_BATCH) {
 			struct connection *c = s->live;
 			link_out(c);
@@ -212,6 +214,14 @@ static void cancel_handlers(struct green_serve *s)
 		for (unsigned i = 0; i < n; i++)
 			green_cancel(batch[i]);
 	} while (n > 0);
+}
+
+static bool was_cut_short(struct green_serve *s)
+{
+	spin_lock(&s->lock);
+	bool cut_short = s->cut_short;
+	spin_unlock(&s->lock);
+	return cut_short;
 }
 
 static bool is_handler(struct green_serve *s, green_t thread)
@@ -259,6 +269,7 @@ void *serve_handle(void *arg)
 	spin_lock(&s->lock);
 	c->thread = green_self();
 	bool cancelled = s->cancelling;
+	s->cut_short |= cancelled;
 	spin_unlock(&s->lock);
 	if (unlikely(cancelled))
 		green_cancel(green_self());
@@ -552,10 +563,11 @@ int green_serve_stop(struct green_serve *s, int64_t drain_ns)
 	int r = wg_wait(&s->running, pc);
 	bool late = green_deadline_end(&scope);
 	if (r == -ETIMEDOUT && late) {
+		/* Perhaps only acceptors were left, which end by themselves. */
 		cancel_handlers(s);
-		int wait = wg_wait(&s->running, pc);
-		if (wait < 0)
-			r = wait;
+		r = wg_wait(&s->running, pc);
+		if (r == 0 && was_cut_short(s))
+			r = -ETIMEDOUT;
 	}
 	serve_unref(s);
 	return r;

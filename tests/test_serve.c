@@ -452,18 +452,19 @@ GREEN_TEST(stop_at_any_moment)
 
 	for (unsigned i = 0; i < scaled(60); i++) {
 		struct server s = { .options = { .concurrency = rng_below(&rng, 2) ? 3 : 0 } };
+		int clients = i % 4 ? 8 : 0; /* with none there is nobody to cancel */
 		green_t t[8];
 		start(&s, echo);
-		for (int k = 0; k < 8; k++)
+		for (int k = 0; k < clients; k++)
 			t[k] = start_green(keep_asking, &s);
 		green_sleep((int64_t)rng_below(&rng, 3000000));
-		int r = green_serve_stop(s.handle, (int64_t)rng_below(&rng, 2000000));
-		CHECK(r == 0 || r == -ETIMEDOUT);
+		int r = green_serve_stop(s.handle, clients ? (int64_t)rng_below(&rng, 2000000) : 0);
+		CHECK(r == 0 || (clients && r == -ETIMEDOUT));
 		join_green(s.thread);
 		CHECK_EQ(atomic_load(&s.result), 0);
 		CHECK_EQ(atomic_load(&present), 0);
 		green_close(s.fd);
-		for (int k = 0; k < 8; k++)
+		for (int k = 0; k < clients; k++)
 			join_green(t[k]);
 	}
 	CHECK_EQ(open_count(), before);
