@@ -135,6 +135,14 @@ static bool may_be_socket(const struct transfer *t)
 	return t->write || (hint & FD_SOCKET);
 }
 
+/* perform_as_linux() has made such a call on the spot before. */
+static bool is_on_the_spot(const struct transfer *t)
+{
+	uint16_t known = FD_STORED | FD_BUFFERED | (t->write ? 0 : FD_NO_NOWAIT_READ);
+
+	return t->call->wait && !t->flags && (fd_hint(t->call->fd) & known) == known;
+}
+
 static long attempt(struct transfer *t, bool block)
 {
 	int count, fd = t->call->fd;
@@ -150,7 +158,7 @@ static long attempt(struct transfer *t, bool block)
 		}
 		fd_hint_change(fd, FD_SOCKET | FD_STREAM | FD_DRAINED, FD_NOT_SOCKET);
 	}
-	if (block || t->total == 0)
+	if (block || t->total == 0 || is_on_the_spot(t))
 		return plain_call(t, iov, count);
 	/* Looked at more closely by perform(). */
 	if (t->call->wait && t->write && (fd_hint(fd) & FD_STORED))
@@ -308,27 +316,22 @@ static long go_round_os(struct transfer *t, long r)
 /* One piece: bytes or -errno. */
 static long step(struct transfer *t)
 {
-	bool waited = false;
 	long r;
 
 	if (!t->write && t->total && t->call->self && (fd_hint(t->call->fd) & FD_DRAINED)) {
 		r = wait_ready(t);
 		if (r < 0)
 			return r;
-		waited = true;
 	}
 	for (;;) {
 		r = unlikely(t->tried) ? -EAGAIN : attempt(t, t->call->block);
 		t->tried = false;
-		if (r == -EAGAIN || r == IO_CANNOT_TRY) {
-			waited = true;
+		if (r == -EAGAIN || r == IO_CANNOT_TRY)
 			r = t->call->self ? go_round(t, r) : go_round_os(t, r);
-		}
 		if (r != -EINTR)
 			break;
 	}
-	if (!waited)
-		io_went_on(t->call);
+	io_went_on(t->call); /* or it has waited, as the count of switches says */
 	return r;
 }
 

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Link mode: signals that green threads send and get, processes that they make, and how
- * they are ended.
+ * Link mode: signals that green threads send and get, files that they write, processes that
+ * they make, and how they are ended.
  */
 #include "harness.h"
 
+#include "arch/sys.h"
 #include "green_intercept.h"
 
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 static void *plain(void *arg)
@@ -124,6 +127,45 @@ LINK_TEST(a_broken_pipe_once)
 	CHECK_EQ(send(fds[1], "x", 1, MSG_NOSIGNAL), -1);
 	CHECK_EQ(atomic_load(&came), 2);
 	close(fds[1]);
+}
+
+static _Atomic unsigned looked;
+
+static long count_looks(long nr, long a, long b, long c, long d, long e, long f)
+{
+	if (nr == SYS_fstat || nr == SYS_fcntl)
+		atomic_fetch_add(&looked, 1);
+	return sys_raw(nr, a, b, c, d, e, f);
+}
+
+static int made_file(void)
+{
+	char name[] = "/tmp/green-fast-XXXXXX";
+	int fd = mkstemp(name);
+
+	REQUIRE(fd >= 0);
+	unlink(name);
+	return fd;
+}
+
+/* The full stage, where the 128th call in a row lets others run, once kept all that came
+ * after it, and asked each time what the file is. */
+LINK_TEST(many_writes_to_a_file_look_at_it_seldom)
+{
+	char byte[] = "x";
+	struct iovec piece = { byte, 1 };
+	int fd = made_file();
+
+	sys.call = count_looks;
+	for (unsigned i = 0; i < 1000; i++)
+		CHECK_EQ(pwrite(fd, "x", 1, i), 1);
+	for (unsigned i = 0; i < 1000; i++)
+		CHECK_EQ(write(fd, "x", 1), 1);
+	for (unsigned i = 0; i < 1000; i++)
+		CHECK_EQ(writev(fd, &piece, 1), 1);
+	sys.call = sys_raw;
+	CHECK_LE(atomic_load(&looked), 100);
+	close(fd);
 }
 
 LINK_TEST(a_mask_for_one_call)
