@@ -8,6 +8,10 @@
 #include "worker.h"
 
 #include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 /* ---- poll ------------------------------------------------------------------------------ */
 
@@ -225,6 +229,56 @@ GREEN_TEST(wait_fd)
 	CHECK_EQ(green_close(p.b), 0);
 	CHECK_EQ(green_wait_fd(p.a, POLLIN, GREEN_FOREVER), POLLIN | POLLHUP);
 	CHECK_EQ(green_close(p.a), 0);
+}
+
+/* ---- what green(7) says of processes and signals --------------------------------------- */
+
+GREEN_TEST(the_end_of_a_child)
+{
+	struct pair p = new_pair(SOCK_STREAM);
+	char byte;
+	int status = 0;
+
+	pid_t child = fork();
+	if (child == 0)
+		_exit(read(p.b, &byte, 1) == 1 ? 7 : 8);
+	int fd = (int)syscall(SYS_pidfd_open, child, 0);
+	REQUIRE(fd >= 0);
+	CHECK_EQ(green_wait_fd(fd, POLLIN, GREEN_MS(10)), -ETIMEDOUT);
+	CHECK_EQ(waitpid(child, &status, WNOHANG), 0);
+	CHECK_EQ(green_send(p.a, "x", 1, 0), 1);
+	CHECK_EQ(green_wait_fd(fd, POLLIN, GREEN_FOREVER), POLLIN);
+	CHECK_EQ(waitpid(child, &status, WNOHANG), child);
+	CHECK_EQ(WEXITSTATUS(status), 7);
+	CHECK_EQ(green_close(fd), 0);
+	close_pair(&p);
+}
+
+static void *read_signal(void *mask)
+{
+	struct signalfd_siginfo info = { 0 };
+	struct green_deadline scope;
+	int fd = signalfd(-1, mask, SFD_CLOEXEC);
+
+	REQUIRE(fd >= 0);
+	green_deadline_begin(&scope, GREEN_MS(10));
+	CHECK_EQ(green_read(fd, &info, sizeof(info)), -ETIMEDOUT);
+	green_deadline_end(&scope);
+	CHECK_EQ(kill(getpid(), SIGTERM), 0);
+	CHECK_EQ(green_read(fd, &info, sizeof(info)), sizeof(info));
+	CHECK_EQ(info.ssi_signo, SIGTERM);
+	CHECK_EQ(green_close(fd), 0);
+	return NULL;
+}
+
+TEST(a_signal)
+{
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	REQUIRE_EQ(sigprocmask(SIG_BLOCK, &mask, NULL), 0);
+	CHECK_EQ(run_green_with(NULL, read_signal, &mask, NULL), 0);
 }
 
 /* ---- outside green threads ------------------------------------------------------------- */
