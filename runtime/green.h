@@ -39,6 +39,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+/* Functions and structs may bear one name, as stat(2) does. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
 #endif
 
 #pragma GCC visibility push(default)
@@ -128,7 +131,8 @@ struct green_options {
 	 * 0: as many as the address space allows, at most 16,777,216.
 	 * GREEN_THREADS_MAX. */
 	size_t threads_max;
-	/* Most OS threads of the offload pool.  0: 64.  GREEN_OFFLOAD_MAX. */
+	/* Most OS threads of the offload pool, 4096 if it says more.  0: 64.
+	 * GREEN_OFFLOAD_MAX. */
 	unsigned offload_max;
 	/* A worker that runs one green thread for longer than this is reported
 	 * as stuck (in green_dump(), and on standard error when GREEN_DEBUG has
@@ -425,6 +429,7 @@ int green_offload(green_fn fn, void *arg, void **result);
 #pragma GCC visibility pop
 
 #ifdef __cplusplus
+#pragma GCC diagnostic pop
 }
 #endif
 #endif

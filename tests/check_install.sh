@@ -79,17 +79,22 @@ if command -v pkg-config >/dev/null; then
 	*) echo 'a large frame steps over the guard:' "$report"; exit 1 ;;
 	esac
 
-	# Each header may be the first one, in C++ too.
-	cxx=
-	for compiler in "$cc" clang; do
-		echo 'int main() {}' | $compiler -x c++ -fsyntax-only - 2>/dev/null && cxx=$compiler
-	done
-	[ -n "$cxx" ] || echo "SKIP: check_install: neither $cc nor clang compiles C++"
+	# Each header may be the first one, in C++ too, and warns of nothing.
+	languages=$(for compiler in "$cc" clang; do
+		for language in "$compiler -x c -std=c99" "$compiler -x c++ -std=c++11"; do
+			! echo 'int main(void) {}' | $language -fsyntax-only - 2>/dev/null || echo "$language"
+		done
+	done)
+	case $languages in
+	*c++*) ;;
+	*) echo "SKIP: check_install: neither $cc nor clang compiles C++" ;;
+	esac
 	for header in "$dest"/usr/include/*.h; do
 		# shellcheck disable=SC2046 # flags
-		for language in "$cc -x c" ${cxx:+"$cxx -x c++"}; do
+		echo "$languages" | while read -r language; do
 			echo "#include <$(basename "$header")>" |
-				$language -Wall -Wextra -Werror -fsyntax-only $(pc --cflags) -
+				$language -Wall -Wextra -pedantic -Wshadow -Wconversion -Wcast-qual -Werror \
+					-fsyntax-only $(pc --cflags) -
 		done
 	done
 else
