@@ -461,14 +461,18 @@ gdb_autoload := $(DATADIR)/gdb/auto-load$(LIBDIR)/$(notdir $(shared_lib))-gdb.py
 
 man_dir = $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(1)))
 
+define install_shared
+install -m 755 $(shared_lib) $(preload_lib) $(DESTDIR)$(LIBDIR)
+ln -sf $(notdir $(shared_lib)) $(DESTDIR)$(LIBDIR)/$(SONAME)
+ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgreen.so
+endef
+
 .PHONY: install
 install: all ## install below DESTDIR and PREFIX (/usr/local)
 	install -d $(addprefix $(DESTDIR),$(INCLUDEDIR) $(LIBDIR)/pkgconfig $(BINDIR))
 	install -m 644 $(headers) $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(static_lib) $(DESTDIR)$(LIBDIR)
-	install -m 755 $(shared_lib) $(preload_lib) $(DESTDIR)$(LIBDIR)
-	ln -sf $(notdir $(shared_lib)) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgreen.so
+	$(if $(filter $(shared_lib),$(libraries)),$(install_shared))
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' \
 		green.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/green.pc
 	$(if $(tools),install -m 755 $(tools) $(DESTDIR)$(BINDIR))

@@ -101,6 +101,12 @@ else
 	echo 'SKIP: check_install: pkg-config is not installed'
 fi
 
+# A build with a sanitizer has no shared library to install.
+if make -n VARIANT=asan DESTDIR="$dest/asan" install | grep 'build/asan/libgreen\.so'; then
+	echo 'make VARIANT=asan install wants a shared library'
+	exit 1
+fi
+
 make --no-print-directory VARIANT="$(basename "$build")" \
 	DESTDIR="$dest" PREFIX=/usr LIBDIR=/usr/lib uninstall
 left=$(find "$dest/usr" ! -type d)
