@@ -127,6 +127,12 @@ needs_greenrun() {
 # needs_tracing WHAT: ends here, with WHAT skipped, unless greentrace sees all that it may.
 needs_tracing() {
 	"$greentrace" check >"$temp/check" 2>&1 && return
+	# That something is not allowed here is a reason, but not that greentrace asks wrongly.
+	if grep -q ' no: Invalid argument' "$temp/check"; then
+		not_ok "$1" "$(cat "$temp/check")"
+		summary
+		exit 1
+	fi
 	skip "$1" "$(grep -m1 ' no: ' "$temp/check" || head -n 1 "$temp/check")"
 	summary && exit
 	[ "$failed" -eq 0 ] && exit 77

@@ -3,13 +3,13 @@
  * greentrace check: tries what it needs on itself, and says what to grant where that is
  * refused.
  */
+#include "arch/probe.h"
 #include "greenps.h"
 #include "object.h"
 #include "rights.h"
 
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,35 +17,17 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* What a probe is put on. */
+/* A probe such as the library's.  What tells whether they can be had is to attach to one in
+ * the same way: libbpf has the kernel check its programs for one way only. */
 __attribute__((noinline, used)) static void probed(void)
 {
-	__asm__ volatile("nop");
-}
-
-/* Its place in this program's file; 0: not found. */
-static size_t offset_of_probed(void)
-{
-	uintptr_t at = (uintptr_t)probed;
-	uint64_t start, end, offset;
-	size_t found = 0;
-	char line[512];
-	FILE *f = fopen("/proc/self/maps", "re");
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &start, &end, &offset) ==
-		            3 &&
-		    at >= start && at < end)
-			found = (size_t)(at - start + offset);
-	if (f)
-		fclose(f);
-	return found;
+	PROBE2("check", "0", 0, 0);
 }
 
 static struct bpf_link *attach_probe(struct greentrace_bpf *bpf)
 {
-	return bpf_program__attach_uprobe(bpf->progs.on_worker_stop, false, getpid(),
-	                                  "/proc/self/exe", offset_of_probed());
+	return bpf_program__attach_usdt(bpf->progs.on_worker_stop, getpid(), "/proc/self/exe",
+	                                PROBE_PROVIDER, "check", NULL);
 }
 
 static struct bpf_link *attach_switch(struct greentrace_bpf *bpf)
