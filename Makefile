@@ -265,7 +265,7 @@ greenps_libs := -ldw -lelf
 greentrace_libs := -lbpf -ldw -lelf -lz
 # What greenps can do with processes and symbols, greentrace does by the same code.
 greentrace_also := $(addprefix tools/greenps/,asleep.c census.c core.c escape.c files.c json.c layout.c memory.c \
-	modules.c symbols.c target.c snapshot.c text.c waits.c)
+	modules.c source.c symbols.c target.c snapshot.c text.c waits.c)
 
 # $(call program,TARGET,SOURCES,LIBRARIES,ARCHIVE): how a program is linked.
 define program

@@ -11,6 +11,7 @@
 #include "greenps.h"
 #include "modules.h"
 #include "room.h"
+#include "source.h"
 
 #include <elfutils/libdwfl.h>
 #include <errno.h>
@@ -177,9 +178,8 @@ static const char *last_part(const char *path)
 
 static void find_source(Dwfl_Module *module, uint64_t address, struct symbol *symbol)
 {
-	Dwfl_Line *line = dwfl_module_getsrc(module, address);
 	int number;
-	const char *path = line ? dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL) : NULL;
+	const char *path = source_of(module, address, &number);
 
 	if (path)
 		snprintf(symbol->source, sizeof(symbol->source), "%s:%d", last_part(path), number);
