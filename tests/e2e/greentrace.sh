@@ -225,13 +225,21 @@ test_hostile_names() {
 	equal 'elements that a name made' 2 "$(grep -c '</*script>' "$temp/flame")"
 }
 
+# shown PID: the table is in the output of that process, which waits with it.
+shown() {
+	until grep -q 'PARKS' "$temp/out"; do
+		[ -d "/proc/$1" ] || { cat "$temp/out"; return 1; }
+		sleep 0.05
+	done
+}
+
 # On a terminal the table stays in place, and keys work.
 test_terminal() {
 	command -v script >/dev/null || { echo 'script is not installed'; return 77; }
 	start "$temp/traced" serve || return 1
 	mkfifo "$temp/keys"
 	script -qec "$greentrace -p $pid 0.1" /dev/null <>"$temp/keys" >"$temp/out" 2>&1 &
-	until grep -q 'PARKS.*' "$temp/out"; do sleep 0.05; done
+	shown $! || return 1
 	printf sq >"$temp/keys"
 	wait $!
 	equal 'exit status' 0 $? || { cat "$temp/out"; return 1; }
@@ -273,7 +281,7 @@ test_killed_tracer() {
 	start "$temp/traced" serve || return 1
 	"$greentrace" -k --hog 100 -p "$pid" >"$temp/out" 2>&1 &
 	tracer=$!
-	until grep -q PARKS "$temp/out"; do sleep 0.05; done
+	shown $tracer || return 1
 	kill -9 $tracer
 	wait $tracer 2>/dev/null
 	# The kernel takes the probes out when the last descriptor closes.
@@ -305,7 +313,7 @@ test_target_ends() {
 	start "$temp/traced" serve || return 1
 	"$greentrace" -p "$pid" >"$temp/out" 2>&1 &
 	tracer=$!
-	until grep -q PARKS "$temp/out"; do sleep 0.05; done
+	shown $tracer || return 1
 	kill -9 "$pid"
 	wait $tracer
 	equal 'exit status of the tracer' 0 $?
