@@ -14,13 +14,14 @@ have() {
 	return 1
 }
 
-flags="-D_GNU_SOURCE= -iquote runtime -iquote stacks -iquote tests -iquote examples/httpd"
-flags="$flags -I$build/include -iquote bpf -iquote tools/greenps -iquote tools/greentrace"
+flags="-D_GNU_SOURCE= -iquote runtime -iquote stacks -iquote tests -I$build/include"
+flags="$flags -iquote bpf -iquote tools/greenps -iquote tools/greentrace"
 # Written by bpftool.
 flags="$flags -isystem $build/bpf"
 
 sources=$(find runtime stacks tools examples -name '*.c' 2>/dev/null)
 tests=$(find tests -name '*.c')
+of_httpd='/[a-z]*_http'
 # Needs libpq-dev, which nothing else does.
 libpq=/usr/include/postgresql
 flags="$flags -isystem $libpq"
@@ -40,8 +41,12 @@ fi
 
 if have clang-tidy; then
 	# shellcheck disable=SC2086 # lists
-	printf '%s\n' $sources $tests | xargs -P "$(nproc)" -I FILE \
+	printf '%s\n' $sources $tests | grep -v "$of_httpd" | xargs -P "$(nproc)" -I FILE \
 		clang-tidy --quiet FILE -- -std=gnu11 $flags 2>/dev/null || failed=1
+	# The tools have a files.h, too.
+	# shellcheck disable=SC2086 # lists
+	printf '%s\n' $tests | grep "$of_httpd" | xargs -P "$(nproc)" -I FILE \
+		clang-tidy --quiet FILE -- -std=gnu11 -iquote examples/httpd $flags 2>/dev/null || failed=1
 fi
 
 if have shellcheck; then

@@ -54,10 +54,10 @@ static void *grown(void *array, size_t count, size_t size)
 {
 	if (count & (count - 1))
 		return array;
-	array = realloc(array, (count ? count * 2 : 1) * size);
-	if (!array)
+	void *more = realloc(array, (count ? count * 2 : 1) * size);
+	if (!more)
 		bad("no memory");
-	return array;
+	return more;
 }
 
 /* ---- decoding ------------------------------------------------------------------ */
@@ -276,9 +276,10 @@ static struct span whole(FILE *f)
 
 	do {
 		room *= 2;
-		file = realloc(file, room);
-		if (!file)
+		unsigned char *more = realloc(file, room);
+		if (!more)
 			bad("no memory");
+		file = more;
 		size += fread(file + size, 1, room - size, f);
 	} while (size == room);
 	return (struct span){ file, file + size };

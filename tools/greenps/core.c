@@ -357,7 +357,7 @@ static int open_input(struct core *core)
 		return problem("no memory");
 	FILE *file = tmpfile();
 	int error = file ? spool(0, file) : errno;
-	if (error == 0) {
+	if (file && error == 0) {
 		core->fd = fcntl(fileno(file), F_DUPFD_CLOEXEC, 3);
 		error = core->fd < 0 ? errno : 0;
 	}

@@ -107,7 +107,8 @@ static void write_packet(struct perfetto *p)
 	message_message(&p->outer, TRACE_PACKET, &p->packet);
 	if (p->outer.failed)
 		p->error = p->error ? p->error : ENOMEM;
-	else if (!p->error && fwrite(p->outer.data, p->outer.size, 1, p->file) != 1)
+	else if (!p->error && p->outer.size &&
+	         fwrite(p->outer.data, p->outer.size, 1, p->file) != 1)
 		p->error = errno ? errno : EIO;
 }
 
