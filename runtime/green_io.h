@@ -151,10 +151,11 @@ int green_serve(int fd, green_serve_fn handler, void *arg,
  * invalid after green_serve() has returned.  Returns 0 when all drained by themselves,
  * -ETIMEDOUT when some were cancelled; also that, or -ECANCELED, when the caller's own
  * time was over before the end: the server goes on draining.  -EDEADLK from one of its
- * own handlers, which cannot wait for itself: accepting stops all the same.  May switch. */
+ * own handlers, which cannot wait for itself: accepting stops all the same.  -EINVAL for
+ * NULL: green_serve() has not filled in the handle yet.  May switch. */
 int green_serve_stop(struct green_serve *server, int64_t drain_ns);
 
-/* Connections handled now.  The handle is valid as for green_serve_stop(). */
+/* Connections handled now; 0 for NULL.  The handle is valid as for green_serve_stop(). */
 size_t green_serve_connections(const struct green_serve *server);
 
 #ifdef __cplusplus

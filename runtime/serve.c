@@ -552,6 +552,8 @@ int green_serve_stop(struct green_serve *s, int64_t drain_ns)
 	green_t self = green_self();
 	void *pc = PARK_PC;
 
+	if (!s)
+		return -EINVAL;
 	trace_enter(pc, PARK_WG, (uintptr_t)s);
 	serve_ref(s);
 	stop_accepting(s);
@@ -575,5 +577,5 @@ int green_serve_stop(struct green_serve *s, int64_t drain_ns)
 
 size_t green_serve_connections(const struct green_serve *s)
 {
-	return atomic_load_explicit(&s->handled, memory_order_relaxed);
+	return s ? atomic_load_explicit(&s->handled, memory_order_relaxed) : 0;
 }

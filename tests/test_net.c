@@ -245,3 +245,10 @@ TEST(in_os_threads)
 	join_os(t);
 	CHECK_EQ(green_close(fd), 0);
 }
+
+/* As a handle is before green_serve() has run. */
+GREEN_TEST(no_server_yet)
+{
+	CHECK_EQ(green_serve_stop(NULL, GREEN_S(1)), -EINVAL);
+	CHECK_EQ(green_serve_connections(NULL), 0);
+}
