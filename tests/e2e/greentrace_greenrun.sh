@@ -97,6 +97,16 @@ test_not_handled() {
 	equal 'the same call, intercepted' 1 "$(row nanosleep sleep_past_libc 2)"
 }
 
+# The runtime's own system calls are left out also where greentrace could not yet say which
+# those are: here it is stopped from the program's first line to its last.
+test_unseen() {
+	GREEN_INTERCEPT="patch" trace 0 sites --syscalls -- \
+		"$run" --no-preempt "$temp/plain" unseen || return 1
+	sed -n '/^System calls/,/^$/p' "$temp/out" >"$temp/direct"
+	equal 'calls past the runtime' '1 nanosleep' \
+		"$(awk '$1 ~ /^[0-9]+$/ { print $1, $2 }' "$temp/direct")"
+}
+
 test_wrapped() {
 	# shellcheck disable=SC2016 # for the other shell
 	trace 0 sites -- sh -c 'exec "$0" "$1"' "$run" "$temp/plain" || return 1
@@ -111,5 +121,6 @@ check both test_both
 check table test_table
 check lockfile test_lockfile
 check not_handled test_not_handled
+check unseen test_unseen
 check wrapped test_wrapped
 summary

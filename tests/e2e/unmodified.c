@@ -2,10 +2,13 @@
  *
  * A program of plain threads and libc for greentrace_greenrun.sh: what is to be found in it
  * stands in functions of their own.  With -DADDED one of them makes a call more.  Argument:
- * where the sleeping is made past libc.
+ * "past", then it sleeps past libc too; "unseen", then also its parent, which traces it, is
+ * stopped until it is through.
  */
 #include <netdb.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,9 +90,11 @@ static void *clerk(void *arg)
 
 int main(int argc, char **argv)
 {
+	const bool unseen = argc > 1 && strcmp(argv[1], "unseen") == 0;
 	pthread_t threads[CLERKS + 1];
 
-	(void)argv;
+	if (unseen)
+		kill(getppid(), SIGSTOP);
 	if (pipe(ends))
 		return 1;
 	if (pthread_create(&threads[CLERKS], NULL, reader, NULL))
@@ -108,5 +113,7 @@ int main(int argc, char **argv)
 		sleep_past_libc();
 	for (int i = 0; i <= CLERKS; i++)
 		pthread_join(threads[i], NULL);
+	if (unseen)
+		kill(getppid(), SIGCONT);
 	return r ? 1 : 0;
 }
