@@ -101,6 +101,50 @@ TEST(comes_back_empty_and_keeps_its_guard)
 	stack[0] = 1;
 }
 
+static long map_over(char *at, size_t size, long protection)
+{
+	return do_call(fast_mmap, (long)at, (long)size, protection,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+}
+
+/* As Java's virtual machine does it in each of its threads, whose stacks come without a guard. */
+TEST(guard_mapped_anew)
+{
+	char *stack = map(SIZE, OPEN);
+
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(map_over(stack, 4 * PAGE, OPEN), (long)stack);
+		CHECK_EQ(stack[PAGE], 0);
+		CHECK_EQ(protect(stack, 4 * PAGE, PROT_NONE), 0);
+		CHECK(kills(stack + PAGE));
+		CHECK_EQ(protect(stack + PAGE, 3 * PAGE, OPEN), 0);
+		stack[PAGE] = 1;
+		CHECK_EQ(protect(stack + PAGE, 3 * PAGE, PROT_NONE), 0);
+		CHECK(kills(stack + PAGE));
+		CHECK_EQ(map_over(stack, 4 * PAGE, PROT_NONE), (long)stack);
+		CHECK(kills(stack + 3 * PAGE));
+		CHECK(!kills(stack + 4 * PAGE));
+	}
+	CHECK_EQ(do_call(fast_munmap, (long)stack, SIZE, 0, 0), 0);
+	CHECK(map(SIZE, OPEN) == stack);
+	stack[PAGE] = 1;
+}
+
+/* What a guard cannot say is the kernel's from then on, with the guard that there was. */
+TEST(left_to_the_kernel)
+{
+	char *stack = stack_with_guard(SIZE, 2 * PAGE);
+
+	CHECK_EQ(protect(stack + 8 * PAGE, PAGE, PROT_NONE), CALL_PASS);
+	CHECK(kills(stack + PAGE));
+	CHECK_EQ(mprotect(stack + PAGE, PAGE, OPEN), 0);
+	stack[PAGE] = 1;
+	CHECK_EQ(protect(stack, 2 * PAGE, PROT_NONE), CALL_PASS);
+	CHECK_EQ(map_over(stack, PAGE, OPEN), CALL_PASS);
+	CHECK_EQ(do_call(fast_munmap, (long)stack, SIZE, 0, 0), CALL_PASS);
+	CHECK(map(SIZE, PROT_NONE) != stack);
+}
+
 TEST(one_mapping_for_many)
 {
 	unsigned before = count_mappings();
@@ -133,11 +177,11 @@ TEST(what_is_passed_on)
 	CHECK_EQ(do_call(fast_mmap, (long)0x10000000, SIZE, OPEN, FLAGS), CALL_PASS);
 	CHECK_EQ(do_call(fast_mmap, 0, SIZE, OPEN, FLAGS | MAP_LOCKED), CALL_PASS);
 	CHECK_EQ(do_call(fast_mmap, 0, 100, OPEN, FLAGS), CALL_PASS);
-	CHECK_EQ(protect(stack, SIZE, OPEN | PROT_EXEC), CALL_PASS);
 	CHECK_EQ(protect(stack + PAGE, SIZE, OPEN), CALL_PASS);
 	CHECK_EQ(protect((char *)&stack, PAGE, OPEN), CALL_PASS);
 	CHECK_EQ(do_call(fast_munmap, (long)stack, PAGE, 0, 0), CALL_PASS);
 	CHECK_EQ(do_call(fast_munmap, (long)(stack + PAGE), SIZE, 0, 0), CALL_PASS);
+	CHECK_EQ(protect(stack, SIZE, OPEN | PROT_EXEC), CALL_PASS);
 }
 
 /* At the end of a thread: only a stack that was used deeper is emptied, or now and then. */

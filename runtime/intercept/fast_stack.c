@@ -85,6 +85,45 @@ static long guard_until(struct stack_region *r, uint32_t slot, uintptr_t end)
 	return error;
 }
 
+/* What cannot be said by a guard: the kernel is told what the slot was like, and asked for
+ * all that the program does there from now on. */
+static long leave_to_kernel(struct stack_region *r, uint32_t slot)
+{
+	struct stack_slot *s = &r->slot[slot];
+	size_t guard = s->guard_pages * PAGE;
+
+	if (guard)
+		guard_remove(slot_at(r, slot), guard);
+	if (guard || s->closed)
+		protect(slot_at(r, slot), s->closed ? r->size : guard, PROT_NONE);
+	s->guard_pages = 0;
+	s->left = true;
+	return CALL_PASS;
+}
+
+/* A stack that was mapped inaccessible is opened from a on: what lies below is its guard.
+ * Later its guard may grow or shrink.  0, -errno, or CALL_PASS: left to the kernel. */
+static long set_protection(struct stack_region *r, uint32_t slot, uintptr_t from, uintptr_t to,
+                           long protection)
+{
+	struct stack_slot *s = &r->slot[slot];
+	uintptr_t base = slot_at(r, slot), guard_end = base + s->guard_pages * PAGE;
+	bool opens = protection == (PROT_READ | PROT_WRITE);
+
+	if (opens && s->closed && to == base + r->size) {
+		s->closed = false;
+		return guard_until(r, slot, from);
+	}
+	if (s->closed || !(opens || protection == PROT_NONE))
+		return leave_to_kernel(r, slot);
+	/* The guard shrinks or grows at its end, if it does. */
+	if (opens ? from >= guard_end : to <= guard_end)
+		return 0;
+	if (opens ? to < guard_end : from > guard_end)
+		return leave_to_kernel(r, slot);
+	return guard_until(r, slot, opens ? from : to);
+}
+
 /* ---- mmap, munmap ---------------------------------------------------------------- */
 
 static bool is_stack(const struct call *c)
@@ -154,10 +193,37 @@ static long map_shared(const struct call *c)
 	return at;
 }
 
+static bool is_in_slot(const struct stack_region *r, uintptr_t from, uintptr_t to)
+{
+	uint32_t slot = slot_of(r, from);
+
+	return r->slot[slot].used && !r->slot[slot].left && from % PAGE == 0 && to % PAGE == 0 &&
+	       to > from && to <= slot_at(r, slot) + r->size;
+}
+
+/* Fresh memory in the place of a part of a stack, as Java's virtual machine makes its guards. */
+static long map_over(const struct call *c)
+{
+	uintptr_t from = (uintptr_t)c->arg[0], to = from + (size_t)c->arg[1];
+	struct stack_region *r = stack_region_at(from);
+	long plain = c->arg[3] & ~(long)(MAP_NORESERVE | MAP_STACK);
+
+	if (!r || !is_in_slot(r, from, to))
+		return CALL_PASS;
+	uint32_t slot = slot_of(r, from);
+	if (plain != (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED) ||
+	    advise(from, to - from, MADV_DONTNEED) < 0)
+		return leave_to_kernel(r, slot);
+	long error = set_protection(r, slot, from, to, c->arg[2]);
+	return error ? error : (long)from;
+}
+
 long fast_mmap(struct call *c)
 {
-	if (likely(!is_stack(c)))
-		return (c->arg[3] & MAP_TYPE) == MAP_PRIVATE ? CALL_PASS : map_shared(c);
+	if (likely(!is_stack(c))) {
+		long r = c->arg[3] & MAP_FIXED ? map_over(c) : CALL_PASS;
+		return r == CALL_PASS && (c->arg[3] & MAP_TYPE) != MAP_PRIVATE ? map_shared(c) : r;
+	}
 	struct stack_region *r = region_for((size_t)c->arg[1]);
 	return r ? take(r, c->arg[2] == PROT_NONE) : CALL_MORE;
 }
@@ -172,7 +238,8 @@ long fast_munmap(struct call *c)
 		return CALL_PASS;
 	}
 	uint32_t slot = slot_of(r, at);
-	if (at != slot_at(r, slot) || (size_t)c->arg[1] != r->size || !r->slot[slot].used)
+	if (at != slot_at(r, slot) || (size_t)c->arg[1] != r->size || !r->slot[slot].used ||
+	    r->slot[slot].left)
 		return CALL_PASS;
 	/* Before anybody else may have it. */
 	advise(at, r->size, MADV_DONTNEED);
@@ -187,35 +254,14 @@ long fast_munmap(struct call *c)
 
 /* ---- mprotect ---------------------------------------------------------------------- */
 
-/* A stack that was mapped inaccessible is opened from a on: what lies below is its guard.
- * Later its guard may grow or shrink. */
 long fast_mprotect(struct call *c)
 {
 	uintptr_t from = (uintptr_t)c->arg[0], to = from + (size_t)c->arg[1];
 	struct stack_region *r = stack_region_at(from);
 
-	if (likely(!r) || from % PAGE || to % PAGE || to <= from)
+	if (likely(!r) || !is_in_slot(r, from, to))
 		return CALL_PASS;
-	uint32_t slot = slot_of(r, from);
-	struct stack_slot *s = &r->slot[slot];
-	uintptr_t base = slot_at(r, slot), guard_end = base + s->guard_pages * PAGE;
-	if (!s->used || to > base + r->size)
-		return CALL_PASS;
-	switch (c->arg[2]) {
-	case PROT_NONE:
-		return from == base ? guard_until(r, slot, to) : CALL_PASS;
-	case PROT_READ | PROT_WRITE:
-		if (s->closed && to == base + r->size) {
-			s->closed = false;
-			return guard_until(r, slot, from);
-		}
-		/* All of the guard above, or no guard at all. */
-		return from >= guard_end ? 0
-		       : to >= guard_end ? guard_until(r, slot, from)
-		                         : CALL_PASS;
-	default:
-		return CALL_PASS;
-	}
+	return set_protection(r, slot_of(r, from), from, to, c->arg[2]);
 }
 
 /* ---- madvise ------------------------------------------------------------------------ */
@@ -242,8 +288,8 @@ long fast_madvise(struct call *c)
 		return CALL_PASS;
 	uint32_t slot = slot_of(r, from);
 	struct stack_slot *s = &r->slot[slot];
-	if (from != slot_at(r, slot) || to <= from || to > from + r->size || to % PAGE ||
-	    to - PAGE < from + s->guard_pages * PAGE || !s->used)
+	if (from != slot_at(r, slot) || !is_in_slot(r, from, to) ||
+	    to - PAGE < from + s->guard_pages * PAGE)
 		return CALL_PASS;
 	if (!looks_used(to - PAGE) && ++s->ends % TRIM_EVERY)
 		return 0;

@@ -13,9 +13,10 @@
  * A slot begins 1 MiB after a multiple of 2 MiB where it is that large: then the top of
  * one stack and the guard of the next share a page of page tables.
  *
- * A slot that is unmapped loses its pages and keeps its guard.  Nothing else of what may
- * be done to a mapping is answered here: it is done to the region, and the slot is never
- * used again.
+ * A slot that is unmapped loses its pages and keeps its guard.  A part of one may be
+ * protected, or mapped anew, where that makes its guard longer or shorter.  Nothing else of
+ * what may be done to a mapping is answered here: it is done to the region, and the slot is
+ * never used again.
  */
 #ifndef INTERCEPT_STACK_MEMORY_H
 #define INTERCEPT_STACK_MEMORY_H
@@ -34,6 +35,7 @@ struct stack_slot {
 	uint16_t guard_pages; /* that have a guard, from its beginning */
 	bool used;
 	bool closed;  /* mapped inaccessible, and not opened yet */
+	bool left;    /* to the kernel: never used again */
 	uint8_t ends; /* of threads that left its pages, since it was last trimmed */
 };
 

@@ -265,6 +265,47 @@ CHECK(fault_is_handled)
 	return true;
 }
 
+/* As Java's virtual machine does: fresh memory at the low end of the thread's own stack, and a guard
+ * there, part of which is taken away and put back. */
+static void *guards_itself(void *argument)
+{
+	const size_t size = 4 * 4096;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	pthread_attr_t a;
+	char *low;
+	size_t stack_size;
+	bool good;
+
+	if (pthread_getattr_np(pthread_self(), &a) ||
+	    pthread_attr_getstack(&a, (void **)&low, &stack_size) || pthread_attr_destroy(&a))
+		return NULL;
+	good = mmap(low, size, PROT_READ | PROT_WRITE, flags, -1, 0) == low &&
+	       mprotect(low, size, PROT_NONE) == 0 && faults(low + size - 1);
+	good = good && mprotect(low + 4096, size - 4096, PROT_READ | PROT_WRITE) == 0 &&
+	       !faults(low + size - 1) && faults(low) &&
+	       mprotect(low + 4096, size - 4096, PROT_NONE) == 0 && faults(low + size - 1);
+	good = good && mmap(low, size, PROT_NONE, flags | MAP_NORESERVE, -1, 0) == low;
+	return good && faults(low + size - 1) ? argument : NULL;
+}
+
+CHECK(fault_in_own_guard)
+{
+	struct sigaction action = { .sa_sigaction = notes_fault, .sa_flags = SA_SIGINFO }, old;
+	pthread_attr_t a;
+	pthread_t t;
+
+	EXPECT(sigaction(SIGSEGV, &action, &old) == 0);
+	EXPECT(pthread_attr_init(&a) == 0 && pthread_attr_setguardsize(&a, 0) == 0);
+	/* The second one gets the stack of the first. */
+	for (int i = 0; i < 2; i++) {
+		EXPECT(pthread_create(&t, &a, guards_itself, &a) == 0);
+		EXPECT(joined(t) == &a);
+	}
+	pthread_attr_destroy(&a);
+	EXPECT(sigaction(SIGSEGV, &old, NULL) == 0);
+	return true;
+}
+
 static char *fault_page;
 
 static void repairs(int number, siginfo_t *info, void *context)
