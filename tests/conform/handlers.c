@@ -265,8 +265,8 @@ CHECK(fault_is_handled)
 	return true;
 }
 
-/* As Java's virtual machine does: fresh memory at the low end of the thread's own stack, and a guard
- * there, part of which is taken away and put back. */
+/* As Java's virtual machine does: fresh memory at the low end of the thread's own stack,
+ * and a guard there, part of which is taken away and put back. */
 static void *guards_itself(void *argument)
 {
 	const size_t size = 4 * 4096;
