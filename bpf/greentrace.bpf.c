@@ -82,10 +82,11 @@ static __always_inline void send_batch(struct pt_regs *ctx, __u64 from, __u64 n)
 
 	if (!e)
 		return;
+	name_batch(ctx, e, (__u32)n);
 	size = (__u32)n * sizeof(struct trace_record);
+	barrier_var(size); /* compared right before its use, as older verifiers want it */
 	if (size > sizeof(e->records))
 		return;
-	name_batch(ctx, e, (__u32)n);
 	if (bpf_probe_read_user(e->records, size, (void *)from))
 		count(COUNT_UNREAD, n);
 	else if (bpf_ringbuf_output(&records, e,
@@ -179,36 +180,31 @@ int on_enter(struct pt_regs *ctx)
 	return 0;
 }
 
-struct search {
-	struct event_stack *e;
-	__u32 found;
-};
-
-static long look_at_word(__u32 i, struct search *s)
-{
-	__u64 word;
-
-	if (i >= SCAN_WORDS)
-		return 1;
-	word = *(__u64 *)(s->e->stack + 8 * i);
-	s->found = word > forbidden_start && word <= forbidden_end;
-	return s->found;
-}
-
 /* A live frame of the forbidden function has a return address in it on the stack, below
  * it.  There may be others, left over: libdw decides. */
+static __always_inline bool may_be_forbidden(const struct event_stack *e)
+{
+	/* Read again: the verifier is to go through the loop once, not for each size there is. */
+	__u32 words = *(const volatile __u32 *)&e->size / 8;
+
+	for (__u32 i = 0; i < SCAN_WORDS && i < words; i++) {
+		__u64 word = *(const __u64 *)(e->stack + 8 * i);
+		if (word > forbidden_start && word <= forbidden_end)
+			return true;
+	}
+	return false;
+}
+
 SEC("usdt")
 int on_forbidden(struct pt_regs *ctx)
 {
 	__u32 zero = 0;
 	struct event_stack *e = bpf_map_lookup_elem(&place, &zero);
-	struct search s = { e, 0 };
 
 	if (!e)
 		return 0;
 	e->size = copy_stack(e->stack, ctx->sp, 0);
-	bpf_loop(e->size / 8, look_at_word, &s, 0);
-	if (s.found)
+	if (may_be_forbidden(e))
 		send_place(ctx, e, EVENT_FORBIDDEN, argument(ctx, 2), 0);
 	else if (e->size > STACK_PAGES * STACK_PAGE)
 		count(COUNT_CUT, 1);
@@ -540,11 +536,27 @@ int BPF_PROG(on_fault, unsigned long address, struct pt_regs *regs)
  * in its low bits, which nobody waits for. */
 #define REQUEST_TAGS 7
 
-SEC("tp/io_uring/io_uring_submit_req")
-int on_submit(struct trace_event_raw_io_uring_submit_req *ctx)
+static __always_inline struct request_key submitted(void *ctx, struct event_request *request)
 {
-	struct request_key key = { (__u64)BPF_CORE_READ(ctx, ctx), BPF_CORE_READ(ctx, user_data) };
+	struct trace_event_raw_io_uring_submit_req *now = ctx;
+	struct trace_event_raw_io_uring_submit_sqe *then = ctx;
+
+	if (bpf_core_type_exists(struct trace_event_raw_io_uring_submit_req)) {
+		request->opcode = BPF_CORE_READ(now, opcode);
+		return (struct request_key){ (__u64)BPF_CORE_READ(now, ctx),
+			                     BPF_CORE_READ(now, user_data) };
+	}
+	request->opcode = BPF_CORE_READ(then, opcode);
+	return (struct request_key){ (__u64)BPF_CORE_READ(then, ctx),
+		                     BPF_CORE_READ(then, user_data) };
+}
+
+/* Of io_uring_submit_req, or, before Linux 6.4, io_uring_submit_sqe. */
+SEC("tp")
+int on_submit(void *ctx)
+{
 	struct event_request request = { .kind = EVENT_REQUEST };
+	struct request_key key = submitted(ctx, &request);
 	__u64 thread;
 
 	if ((__u32)(bpf_get_current_pid_tgid() >> 32) != target_tgid || (key.data & REQUEST_TAGS))
@@ -552,7 +564,6 @@ int on_submit(struct trace_event_raw_io_uring_submit_req *ctx)
 	thread = user_word(key.data + op_gt);
 	if (!thread)
 		return 0;
-	request.opcode = BPF_CORE_READ(ctx, opcode);
 	request.submitted_ns = bpf_ktime_get_ns();
 	request.thread = thread;
 	request.site = user_word(thread + gt_wait_pc);
@@ -564,9 +575,14 @@ int on_submit(struct trace_event_raw_io_uring_submit_req *ctx)
 SEC("tp/io_uring/io_uring_queue_async_work")
 int on_punt(struct trace_event_raw_io_uring_queue_async_work *ctx)
 {
-	struct request_key key = { (__u64)BPF_CORE_READ(ctx, ctx), BPF_CORE_READ(ctx, user_data) };
-	struct event_request *request = bpf_map_lookup_elem(&requests, &key);
+	struct request_key key = { (__u64)BPF_CORE_READ(ctx, ctx), 0 };
+	struct event_request *request;
 
+	if (bpf_core_field_exists(ctx->user_data))
+		key.data = BPF_CORE_READ(ctx, user_data);
+	else /* before Linux 6.0 */
+		key.data = BPF_CORE_READ(ctx, req, user_data);
+	request = bpf_map_lookup_elem(&requests, &key);
 	if (request && !request->punted_ns)
 		request->punted_ns = bpf_ktime_get_ns();
 	return 0;

@@ -40,8 +40,19 @@ struct trace_event_raw_io_uring_submit_req {
 	unsigned char opcode;
 } FOUND_AT_LOAD;
 
+struct trace_event_raw_io_uring_submit_sqe {
+	void *ctx;
+	unsigned long long user_data;
+	unsigned char opcode;
+} FOUND_AT_LOAD;
+
+struct io_kiocb {
+	__u64 user_data; /* before Linux 5.19 */
+} FOUND_AT_LOAD;
+
 struct trace_event_raw_io_uring_queue_async_work {
 	void *ctx;
+	struct io_kiocb *req; /* where there is no user_data */
 	__u64 user_data;
 } FOUND_AT_LOAD;
 

@@ -160,6 +160,7 @@ static __always_inline __u32 copy_stack(char *to, __u64 sp, __u64 top)
 		__u64 n = STACK_PAGE - ((sp + at) & (STACK_PAGE - 1));
 		if (left < n)
 			n = left;
+		barrier_var(n); /* compared right before its use, as older verifiers want it */
 		if (n > STACK_PAGE || at > STACK_COPY_MAX - STACK_PAGE)
 			break;
 		if (bpf_probe_read_user(to + at, n, (void *)(sp + at)))

@@ -161,13 +161,25 @@ static int keep_link(struct attachment *a, struct bpf_link *link)
 	return 0;
 }
 
+/* Its name has changed. */
+static struct bpf_link *attach_submit(const struct bpf_program *program)
+{
+	struct bpf_link *link =
+		bpf_program__attach_tracepoint(program, "io_uring", "io_uring_submit_req");
+
+	return link ? link
+	            : bpf_program__attach_tracepoint(program, "io_uring", "io_uring_submit_sqe");
+}
+
 static int attach_kernel(struct attachment *a)
 {
 	struct bpf_program *programs[] = { a->bpf->progs.on_switch,  a->bpf->progs.on_wakeup,
 		                           a->bpf->progs.on_syscall, a->bpf->progs.on_fault,
-		                           a->bpf->progs.on_submit,  a->bpf->progs.on_punt,
-		                           a->bpf->progs.on_complete };
+		                           a->bpf->progs.on_punt,    a->bpf->progs.on_complete };
 	int r = 0;
+
+	if (bpf_program__autoload(a->bpf->progs.on_submit))
+		r = keep_link(a, attach_submit(a->bpf->progs.on_submit));
 
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]) && !r; i++)
 		if (bpf_program__autoload(programs[i]))
