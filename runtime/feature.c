@@ -27,6 +27,7 @@ static const char *const names[FEATURE_COUNT] = {
 	[FEATURE_MPROTECT_GUARD] = "mprotect_guard",
 	[FEATURE_RWF_NOWAIT] = "rwf_nowait",
 	[FEATURE_EPOLL_PWAIT2] = "epoll_pwait2",
+	[FEATURE_XSAVEC] = "xsavec",
 };
 
 static unsigned switched_off;       /* written before any worker exists */

@@ -52,7 +52,7 @@
 #define GT_LOOK_SIGNALLED 2
 
 /* Added to the address at CALL_VECTOR, which is a multiple of 64: the vector state there is
- * not as XSAVEC leaves it but as the entry does. */
+ * not as XSAVE leaves it but as the entry does. */
 #define CALL_VECTOR_BY_HAND 2
 #define CALL_VECTOR_IN_ROOM 4 /* and not on the stack (entry.h) */
 

@@ -43,10 +43,10 @@ extern internal bool intercept_yields_near;
  * they are in *c.  c->vector: put back first, unless NULL. */
 _Noreturn void intercept_resume(struct call *c, long result);
 
-/* Bytes of an XSAVEC area, which components go into it, and whether the entry may do
- * without that instruction, by hand. */
+/* Bytes of an XSAVE area, which components go into it, whether XSAVEC is there to fill it,
+ * and whether the entry may do without either instruction, by hand. */
 extern internal uint64_t intercept_vector_bytes, intercept_vector_mask;
-extern internal bool intercept_vector_by_hand;
+extern internal bool intercept_vector_by_hand, intercept_vector_compact;
 void intercept_vector_init(void);
 
 /* Where memory counts most (GREEN_LEAN): for each green thread, at its index, room for the

@@ -379,11 +379,11 @@ intercept_leave_end:
 	cmpq	$0, CALL_VECTOR(%rbp)
 	je	.Lcall_full
 	cmpb	$0, intercept_vector_by_hand(%rip)
-	je	.Lxsavec
+	je	.Lxsave
 	mov	$1, %ecx
 	xgetbv				/* what is in use */
 	test	$XSAVE_SELDOM, %al
-	jnz	.Lxsavec
+	jnz	.Lxsave
 	and	intercept_vector_mask(%rip), %rax
 	mov	$HAND_SIZE, %edx
 	test	$(XSAVE_OPMASK | XSAVE_HI16), %al
@@ -438,11 +438,13 @@ intercept_leave_end:
 	lea	(CALL_VECTOR_BY_HAND + CALL_VECTOR_IN_ROOM)(%rcx), %rdx
 	jmp	.Lby_hand
 
-.Lxsavec:
+.Lxsave:
 	sub	intercept_vector_bytes(%rip), %rsp
 	and	$-64, %rsp
 	mov	%rsp, CALL_VECTOR(%rbp)
-	xor	%eax, %eax		/* the header, which XSAVEC writes in part */
+	xor	%eax, %eax		/* the header, which is written in part */
+	mov	%rax, XSAVE_BV(%rsp)
+	mov	%rax, XSAVE_BV+8(%rsp)
 	mov	%rax, XSAVE_BV+16(%rsp)
 	mov	%rax, XSAVE_BV+24(%rsp)
 	mov	%rax, XSAVE_BV+32(%rsp)
@@ -451,8 +453,12 @@ intercept_leave_end:
 	mov	%rax, XSAVE_BV+56(%rsp)
 	mov	intercept_vector_mask(%rip), %eax
 	xor	%edx, %edx
+	cmpb	$0, intercept_vector_compact(%rip)
+	je	1f
 	xsavec64 (%rsp)
-	testb	$XSAVE_X87, XSAVE_BV(%rsp)
+	jmp	2f
+1:	xsave64	(%rsp)
+2:	testb	$XSAVE_X87, XSAVE_BV(%rsp)
 	jz	.Lcall_full
 	fninit				/* whoever comes next finds it empty */
 .Lcall_full:

@@ -469,6 +469,8 @@ for program in conform conform_cxx conform_openmp; do
 	left_out=
 	label="$program lean"
 	check "$natively checks" conforms "$program" "$run" --lean --workers 2
+	label="$program on an older CPU"
+	check "$natively checks" conforms "$program" env GREEN_FEATURES=-xsavec "$run" --workers 2
 done
 label=
 summary
