@@ -62,7 +62,7 @@ struct event_records {
 	__u32 kind, count;
 	__u64 time_ns; /* when it was flushed, and the same by the clock of the records */
 	__u64 ticks;
-	__u32 tid, reserved;
+	__u32 tid, clock; /* enum trace_clock */
 	struct trace_record records[TRACE_BATCH];
 };
 
@@ -71,7 +71,7 @@ struct event_request {
 	__u32 opcode;
 	__u64 completed_ns, submitted_ns;
 	__u64 punted_ns; /* to a kernel thread, which may block; 0: it was not */
-	__u64 thread;    /* address of its descriptor; later the index */
+	__u64 thread;    /* its index */
 	__u64 site, why; /* where it waits */
 };
 

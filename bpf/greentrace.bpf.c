@@ -53,7 +53,7 @@ static __always_inline void name_batch(struct pt_regs *ctx, struct event_records
 	e->time_ns = bpf_ktime_get_ns();
 	e->ticks = argument(ctx, 2);
 	e->tid = (__u32)bpf_get_current_pid_tgid();
-	e->reserved = 0;
+	e->clock = user_number(trace_info_clock);
 }
 
 /* The buffer gives room of a fixed size only. */
@@ -483,15 +483,7 @@ int BPF_PROG(on_syscall, struct pt_regs *regs, long number)
 #define FAULTS_NS 10000000
 #define NEAR 65536
 
-static __always_inline bool is_stack(__u64 address)
-{
-	for (int i = 0; i < AREAS; i++)
-		if (address >= stacks_start[i] && address < stacks_end[i])
-			return true;
-	return false;
-}
-
-/* Of the stack that is in use: where stacks are may not be known yet. */
+/* Of the stack that is in use: it may be one of no area. */
 static __always_inline bool is_near(__u64 address, __u64 sp)
 {
 	return address + NEAR > sp && address < sp + NEAR;
@@ -512,7 +504,7 @@ int BPF_PROG(on_fault, unsigned long address, struct pt_regs *regs)
 	if (!w || !thread)
 		return 0;
 	bpf_probe_read_kernel(&r, sizeof(r), regs);
-	if (!is_near(address, r.sp) && !is_stack(address))
+	if (!is_stack(address) && !is_near(address, r.sp))
 		return 0;
 	w->faults++;
 	now = bpf_ktime_get_ns();
@@ -557,15 +549,16 @@ int on_submit(void *ctx)
 {
 	struct event_request request = { .kind = EVENT_REQUEST };
 	struct request_key key = submitted(ctx, &request);
-	__u64 thread;
+	__u64 thread, table;
 
 	if ((__u32)(bpf_get_current_pid_tgid() >> 32) != target_tgid || (key.data & REQUEST_TAGS))
 		return 0;
 	thread = user_word(key.data + op_gt);
-	if (!thread)
+	table = user_word(gt_table);
+	if (!table || thread <= table)
 		return 0;
 	request.submitted_ns = bpf_ktime_get_ns();
-	request.thread = thread;
+	request.thread = (thread - table) / gt_size;
 	request.site = user_word(thread + gt_wait_pc);
 	request.why = user_word(thread + gt_why) & 0xff;
 	bpf_map_update_elem(&requests, &key, &request, BPF_ANY);

@@ -17,12 +17,19 @@
  * process in a third.  What its probes find out is right. */
 __u32 target_tgid = 0;
 
-/* Known once it runs: its code that is the runtime's, and its stacks. */
-#define AREAS 4
+/* Where its code and its data are: some may be elsewhere once it runs. */
 __u64 text_start = 0;
 __u64 text_end = 0;
-__u64 stacks_start[AREAS] = {};
-__u64 stacks_end[AREAS] = {};
+__u64 arenas = 0;
+__u64 gt_table = 0;
+__u64 trace_info_clock = 0;
+
+/* Its stacks, an area for each of their sizes, as they were found last: they are mapped when
+ * the first is wanted, and when greentrace looks, the process may have ended. */
+#define AREAS 4
+__u64 stacks_base[AREAS] = {};
+__u64 stacks_shift[AREAS] = {}; /* of a slot's size */
+__u64 stacks_slots[AREAS] = {};
 
 /* ---- settings: written before the programs are loaded ------------------------ */
 
@@ -32,6 +39,12 @@ const volatile __u64 gt_id = 0; /* from its descriptor */
 const volatile __u64 gt_wait_pc = 0;
 const volatile __u64 gt_why = 0;
 const volatile __u64 op_gt = 0;
+const volatile __u32 arena_count = 0;
+const volatile __u64 arena_size = 0;
+const volatile __u64 arena_base = 0;
+const volatile __u64 arena_shift = 0;
+const volatile __u64 arena_slots = 0;
+const volatile __u64 gt_size = 1;
 const volatile __u64 blocked_min_ns = 0;
 const volatile __u64 hog_min_ns = 0;
 const volatile __u64 forbidden_start = 0; /* code that no switch point may be called from */
@@ -146,6 +159,34 @@ static __always_inline __u64 user_word(__u64 address)
 
 	bpf_probe_read_user(&word, sizeof(word), (void *)address);
 	return word;
+}
+
+static __always_inline __u32 user_number(__u64 address)
+{
+	__u32 number = 0;
+
+	bpf_probe_read_user(&number, sizeof(number), (void *)address);
+	return number;
+}
+
+static __always_inline bool is_in_area(int i, __u64 address)
+{
+	__u64 arena = arenas + i * arena_size, base = user_word(arena + arena_base);
+
+	if (!base)
+		return false;
+	stacks_shift[i] = user_number(arena + arena_shift) & 63;
+	stacks_slots[i] = user_number(arena + arena_slots);
+	stacks_base[i] = base;
+	return address >= base && (address - base) >> stacks_shift[i] < stacks_slots[i];
+}
+
+static __always_inline bool is_stack(__u64 address)
+{
+	for (int i = 0; i < AREAS; i++)
+		if (i < arena_count && is_in_area(i, address))
+			return true;
+	return false;
 }
 
 /* Page by page: a read is all or nothing, and what lies beyond the stack may be a guard.

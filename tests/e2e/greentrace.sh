@@ -175,6 +175,28 @@ test_hog() {
 	trace 0 --assert-no-hog 50 -- "$temp/traced" quiet
 }
 
+# A regression: workers were sampled only from when greentrace had heard of them.
+test_unseen_hog() {
+	UNSEEN=1 trace 1 --assert-no-hog 50 -- "$temp/traced" hog || return 1
+	has 'where' '^      crunch \(traced.c' "$temp/out" || return 1
+	equal 'complaints' '' "$(cat "$temp/err")"
+}
+
+# Where the kernel does not trust the counter, records go by nanoseconds: also those that are
+# looked at when the program has ended.
+test_unseen_clock() {
+	local clock=/sys/devices/system/clocksource/clocksource0/current_clocksource
+	echo hpet >"$temp/clock"
+	unshare -m mount --bind "$temp/clock" $clock 2>/dev/null ||
+		{ echo 'nothing can be mounted here'; return 77; }
+	# shellcheck disable=SC2016 # for the inner shell
+	UNSEEN=1 timeout 60 unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' - \
+		"$temp/clock" $clock "$greentrace" -c -j -- "$temp/traced" quiet >"$temp/out" </dev/null ||
+		return 1
+	equal 'parks' 50 "$(seen sleep count)" || return 1
+	at_least 'for so long' 100000000 "$(seen sleep total_ns)"
+}
+
 # ---- contracts -----------------------------------------------------------------------
 
 test_no_yield() {
@@ -392,10 +414,10 @@ check flight test_flight
 check lying_head test_lying_head
 check lying_workers test_lying_workers
 needs_tracing attaching
-for name in check wrong_targets closed_output probes frames_without_pointers blocked hog no_yield lockfile \
-	hostile_names terminal intervals twenty_times killed_tracer two_tracers target_ends replaced_on_disk \
-	object_file_mapped pipe_for_debug_information \
-	pid_namespace exit_status json; do
+for name in check wrong_targets closed_output probes frames_without_pointers blocked hog unseen_hog \
+	unseen_clock no_yield lockfile hostile_names terminal intervals twenty_times \
+	killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
+	pipe_for_debug_information pid_namespace exit_status json; do
 	check $name test_$name
 done
 for name in traced no_pie static static_pie shared stripped shared_stripped; do

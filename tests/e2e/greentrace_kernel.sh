@@ -85,10 +85,23 @@ test_faults() {
 		sort -n | tail -n 1)"
 }
 
+# Stacks of that size are mapped when the first is wanted.
+test_large_stacks() {
+	trace 0 -c -j --faults -- "$temp/traced" large || return 1
+	at_least 'the deepest' 126000 "$(sed -n 's/.*"type":"fault".*"deepest_bytes":\([0-9]*\),.*/\1/p' \
+		"$temp/out" | sort -n | tail -n 1)"
+}
+
+# The same where greentrace is stopped from before the program's runtime starts until it has
+# ended: it cannot look anything up then.
+test_unseen_requests() { UNSEEN=1 test_requests; }
+test_unseen_stacks() { UNSEEN=1 test_large_stacks; }
+
 make_traced traced "${archive[@]}"
 
 needs_tracing 'kernel views'
-for name in requests punts without_tracefs epoll_has_none syscalls faults; do
+for name in requests punts without_tracefs epoll_has_none syscalls faults large_stacks \
+	unseen_requests unseen_stacks; do
 	check $name test_$name
 done
 summary

@@ -12,6 +12,8 @@
  *	traced eager      render() does not
  *	traced more       as eager, and one call more that may switch
  *	traced deep       a call that may switch, below more stack than is searched
+ *	traced large      the same depth of frames four times, on a stack of 512 KiB that is
+ *	                  wanted some time after the start
  *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
  *	traced talk       twenty bytes through a pipe, one each 2 ms
  *	traced punt       ten times fsync(2), which takes a thread of the kernel
@@ -19,13 +21,15 @@
  *	traced wait       sleeps a hundred times, 100 ms each
  *	traced serve      switches until it reads a q; then says how often: "done COUNT"
  *
- * Says "ready PID" when it runs.
+ * Says "ready PID" when it runs.  With UNSEEN in the environment its parent, which traces it,
+ * is stopped until it has ended.
  */
 #include <fcntl.h>
 #include <green.h>
 #include <green_io.h>
 #include <green_sync.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,6 +263,24 @@ static void *deep(void *arg)
 	return arg;
 }
 
+static void *deepest(void *arg)
+{
+	deeper(63);
+	return arg;
+}
+
+static void *large(void *arg)
+{
+	const struct green_attr attr = { .stack_size = 512 << 10 };
+	green_t thread;
+
+	green_sleep(GREEN_MS(50));
+	if (green_spawn(&thread, &attr, deepest, NULL) != 0)
+		return "no thread";
+	green_join(thread, NULL);
+	return arg;
+}
+
 /* ---- requests of io_uring ------------------------------------------------------- */
 
 KEPT void *speaker(void *arg)
@@ -445,6 +467,19 @@ static void map(const char *path)
 	close(fd);
 }
 
+static void go_unseen(void)
+{
+	pid_t tracer = getppid(), self = getpid();
+
+	if (fork() == 0) {
+		while (getppid() == self)
+			usleep(1000);
+		kill(tracer, SIGCONT);
+		_exit(0);
+	}
+	kill(tracer, SIGSTOP);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -454,12 +489,15 @@ int main(int argc, char **argv)
 		    { "hog", hog },         { "quiet", quiet },    { "lazy", lazy },
 		    { "eager", eager },     { "more", more },      { "deep", deep },
 		    { "hostile", hostile }, { "chain", chain },    { "talk", talk },
-		    { "punt", punt },       { "wait", wait_long }, { "serve", serve } };
+		    { "punt", punt },       { "wait", wait_long }, { "serve", serve },
+		    { "large", large } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */
 	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (getenv("UNSEEN"))
+		go_unseen();
 	map(getenv("MAPPED"));
 	for (size_t i = 0; argc == 2 && i < sizeof(all) / sizeof(all[0]); i++)
 		if (strcmp(argv[1], all[i].name) == 0) {

@@ -89,8 +89,16 @@ int attachment_fd(const struct attachment *a)
 
 /* ---- loading ---------------------------------------------------------------- */
 
-_Static_assert(STACK_AREAS == sizeof(((struct greentrace_bpf__bss *)0)->stacks_start) / 8,
-               "as many as the programs know");
+#define AREAS (sizeof(((struct greentrace_bpf__bss *)0)->stacks_base) / sizeof(uint64_t))
+
+static void set_places(struct greentrace_bpf *bpf, const struct layout *l)
+{
+	bpf->bss->text_start = l->text.value;
+	bpf->bss->text_end = l->text_end.value;
+	bpf->bss->arenas = l->arenas.value;
+	bpf->bss->gt_table = l->gt_table.value;
+	bpf->bss->trace_info_clock = l->trace_info.value + offsetof(struct trace_info, clock);
+}
 
 static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
 {
@@ -104,6 +112,12 @@ static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
 	bpf->rodata->gt_wait_pc = l->gt_wait_pc.value;
 	bpf->rodata->gt_why = l->gt_why.value;
 	bpf->rodata->op_gt = l->io_op_gt.value;
+	bpf->rodata->gt_size = l->gt.size;
+	bpf->rodata->arena_count = l->arena.size ? (uint32_t)(l->arenas.size / l->arena.size) : 0;
+	bpf->rodata->arena_size = l->arena.size;
+	bpf->rodata->arena_base = l->arena_base.value;
+	bpf->rodata->arena_shift = l->arena_shift.value;
+	bpf->rodata->arena_slots = l->arena_slots.value;
 	bpf->rodata->blocked_min_ns = s->no_kernel_views ? 0 : w->blocked_ns;
 	bpf->rodata->hog_min_ns = w->hog_ns;
 	bpf->rodata->forbidden_start = w->forbidden_start;
@@ -217,31 +231,44 @@ static int attach_probes(struct session *s, const char **what)
 	return r;
 }
 
-static void add_sampler(struct attachment *a, pid_t tid)
+/* with_new: and the threads that it makes from now on, and these. */
+static int add_sampler(struct attachment *a, pid_t tid, bool with_new)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
 		.config = PERF_COUNT_SW_CPU_CLOCK,
 		.size = sizeof(attr),
 		.sample_period = SAMPLE_NS,
+		.inherit = with_new,
+		.inherit_thread = with_new,
 	};
 
 	for (unsigned i = 0; i < a->samplers_count; i++)
 		if (a->samplers[i].tid == tid)
-			return;
+			return 0;
 	if (a->samplers_count == SAMPLERS_MAX)
-		return;
-	/* The worker may have ended by now. */
-	long fd = syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+		return -ENOSPC;
+	int fd = (int)syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	if (fd < 0)
-		return;
-	struct bpf_link *link = bpf_program__attach_perf_event(a->bpf->progs.on_sample, (int)fd);
+		return -errno;
+	struct bpf_link *link = bpf_program__attach_perf_event(a->bpf->progs.on_sample, fd);
 	if (!link) {
-		close((int)fd);
-		return;
+		int error = errno;
+		close(fd);
+		return -error;
 	}
 	a->samplers[a->samplers_count].tid = tid;
 	a->samplers[a->samplers_count++].link = link;
+	return 0;
+}
+
+/* A program that was started here may be through before its workers are known here. */
+static int sample_all(struct session *s, const char **what)
+{
+	if (!s->wishes.hog_ns || !s->launched)
+		return 0;
+	*what = "samples";
+	return add_sampler(s->attachment, s->pid, true);
 }
 
 void attach_worker(struct session *s, pid_t tid, uint64_t address)
@@ -256,8 +283,9 @@ void attach_worker(struct session *s, pid_t tid, uint64_t address)
 		bpf_map_update_elem(bpf_map__fd(a->bpf->maps.workers), &key, value, BPF_NOEXIST);
 	}
 	free(value);
-	if (s->wishes.hog_ns)
-		add_sampler(a, tid);
+	/* The worker may have ended by now. */
+	if (s->wishes.hog_ns && !s->launched)
+		add_sampler(a, tid, false);
 }
 
 int attach(struct session *s, const struct receiver *r, const char **what)
@@ -274,6 +302,7 @@ int attach(struct session *s, const struct receiver *r, const char **what)
 	if (!a->bpf)
 		return -errno;
 	set_constants(a->bpf, s);
+	set_places(a->bpf, &s->layout);
 	choose_programs(a->bpf, s);
 	size_maps(a->bpf, s);
 	int error = greentrace_bpf__load(a->bpf);
@@ -281,7 +310,9 @@ int attach(struct session *s, const struct receiver *r, const char **what)
 		error = make_rings(a);
 	if (!error)
 		error = attach_kernel(a);
-	return error ? error : attach_probes(s, what);
+	if (!error)
+		error = attach_probes(s, what);
+	return error ? error : sample_all(s, what);
 }
 
 void detach(struct attachment *a)
@@ -305,17 +336,22 @@ void attachment_free(struct attachment *a)
 	free(a);
 }
 
-void attachment_areas(struct session *s)
+void attachment_refresh(struct session *s)
 {
-	struct greentrace_bpf *bpf = s->attachment->bpf;
+	set_places(s->attachment->bpf, &s->layout);
+}
 
-	bpf->bss->text_start = s->layout.text.value;
-	bpf->bss->text_end = s->layout.text_end.value;
-	for (size_t i = 0; i < STACK_AREAS; i++) {
-		const struct stack_area *area = &s->stacks[i];
-		bpf->bss->stacks_start[i] = area->base;
-		bpf->bss->stacks_end[i] = area->base + (area->slots << area->shift);
+uint64_t attachment_depth(const struct attachment *a, uint64_t address)
+{
+	const struct greentrace_bpf__bss *bss = a->bpf->bss;
+
+	for (size_t i = 0; i < AREAS; i++) {
+		uint64_t from = address - bss->stacks_base[i];
+		uint64_t size = (uint64_t)1 << (bss->stacks_shift[i] & 63);
+		if (address >= bss->stacks_base[i] && from / size < bss->stacks_slots[i])
+			return size - (from & (size - 1));
 	}
+	return 0;
 }
 
 /* ---- tables ----------------------------------------------------------------- */

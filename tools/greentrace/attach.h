@@ -24,8 +24,10 @@ int attachment_fd(const struct attachment *a);
 /* Sum of a counter over all CPUs. */
 uint64_t attachment_count(const struct attachment *a, enum count which);
 
-/* Where the runtime's code and stacks are, now that it runs. */
-void attachment_areas(struct session *s);
+/* Where the runtime's code and data are, now that it runs. */
+void attachment_refresh(struct session *s);
+/* How far below the top of its stack an address lies; 0: in none. */
+uint64_t attachment_depth(const struct attachment *a, uint64_t address);
 
 /* Calls each with every system call that was seen, and how often it was. */
 void attachment_syscalls(const struct attachment *a,

@@ -6,6 +6,7 @@
 #include "attach.h"
 #include "escape.h"
 #include "files.h"
+#include "find.h"
 #include "greenps.h"
 
 #include <bpf/libbpf.h>
@@ -165,62 +166,10 @@ void session_refresh(struct session *s)
 	if (!s->launched || s->refreshed)
 		return;
 	s->refreshed = true;
+	find_looks = true; /* it may have ended: what was found before it started is good, too */
 	if (layout_find(&now, &s->target) == EXIT_OK)
 		s->layout = now;
-}
-
-uint32_t session_index(struct session *s, uint64_t descriptor)
-{
-	const struct layout *l = &s->layout;
-
-	if (!s->table || descriptor < s->table || (descriptor - s->table) % l->gt.size)
-		return 0;
-	uint64_t index = (descriptor - s->table) / l->gt.size;
-	return index >> l->index_bits.value ? 0 : (uint32_t)index;
-}
-
-/* At once: the process may have ended before they are needed. */
-void session_find_tables(struct session *s)
-{
-	static char raw[STRUCT_SIZE_MAX];
-	const struct layout *l = &s->layout;
-
-	if (!layout_global(&s->target, l->gt_table, &s->table))
-		s->table = 0;
-	uint64_t count = l->arena.size ? l->arenas.size / l->arena.size : 0;
-
-	for (uint64_t i = 0; i < count && i < STACK_AREAS; i++) {
-		struct stack_area *area = &s->stacks[i];
-		if (!target_read(&s->target, l->arenas.value + i * l->arena.size, raw,
-		                 l->arena.size))
-			continue;
-		area->base = layout_get(raw, l->arena_base);
-		area->shift = (unsigned)layout_get(raw, l->arena_shift) & 63;
-		area->slots = layout_get(raw, l->arena_slots);
-	}
-}
-
-uint64_t session_depth(const struct session *s, uint64_t address)
-{
-	for (size_t i = 0; i < STACK_AREAS; i++) {
-		const struct stack_area *area = &s->stacks[i];
-		uint64_t from = address - area->base, size = (uint64_t)1 << area->shift;
-		if (address >= area->base && from >> area->shift < area->slots)
-			return size - (from & (size - 1));
-	}
-	return 0;
-}
-
-enum trace_clock session_clock(struct session *s)
-{
-	struct trace_info info;
-	struct field at = s->layout.trace_info;
-
-	/* Only what the kernel or the user chose; before the start nobody has. */
-	if (at.size < sizeof(info) || at.size == UINT64_MAX ||
-	    !target_read(&s->target, at.value, &info, sizeof(info)))
-		return TRACE_CLOCK_TSC;
-	return info.clock == TRACE_CLOCK_NS ? TRACE_CLOCK_NS : TRACE_CLOCK_TSC;
+	find_looks = false;
 }
 
 /* ---- attaching ---------------------------------------------------------------- */

@@ -30,13 +30,6 @@ struct wishes {
 	uint64_t buffer;                         /* bytes for records: a power of two */
 };
 
-#define STACK_AREAS 4 /* one for each size */
-
-struct stack_area {
-	uint64_t base, slots;
-	unsigned shift; /* of a slot's size */
-};
-
 struct session {
 	pid_t pid;
 	bool launched; /* by this process */
@@ -51,8 +44,6 @@ struct session {
 	struct wishes wishes;
 	bool no_kernel_views; /* for lack of type information */
 	struct attachment *attachment;
-	uint64_t table; /* of the threads' descriptors; 0: not known */
-	struct stack_area stacks[STACK_AREAS];
 	bool refreshed;
 	bool behind; /* more has been sent than was handed over */
 };
@@ -73,17 +64,6 @@ void session_close(struct session *s);
 /* A program that was started here may move its own data after its entry point: looks again
  * where they are, once it runs. */
 void session_refresh(struct session *s);
-
-/* Index of the thread that has its descriptor there; 0: nobody. */
-uint32_t session_index(struct session *s, uint64_t descriptor);
-
-/* Where its stacks and its threads' descriptors are, once it runs. */
-void session_find_tables(struct session *s);
-/* How far below the top of its stack an address lies; 0: in none. */
-uint64_t session_depth(const struct session *s, uint64_t address);
-
-/* Which clock the records go by. */
-enum trace_clock session_clock(struct session *s);
 
 /* The tid that this process knows the worker by; 0: none.  kernel_tid: in the first
  * namespace. */

@@ -26,19 +26,23 @@ static uint64_t function_of(struct trace *t, uint32_t index)
 	return functions_read(t->functions, &t->session, index, t->marked_ns);
 }
 
-/* What is known only once the program runs: where its data are, which clock it uses. */
+/* What is known only once the program runs: where its data are. */
 static void settle(struct trace *t)
 {
 	if (t->settled)
 		return;
 	t->settled = true;
 	session_refresh(&t->session);
-	session_find_tables(&t->session);
-	attachment_areas(&t->session);
-	if (session_clock(&t->session) == TRACE_CLOCK_NS) {
-		t->clock.nanoseconds = true;
-		t->started_ticks = (uint64_t)t->started_ns;
-	}
+	attachment_refresh(&t->session);
+}
+
+/* The kernel or the user chose it when the program started. */
+static void know_clock(struct trace *t, const struct event_records *e)
+{
+	if (t->clock.nanoseconds || e->clock != TRACE_CLOCK_NS)
+		return;
+	t->clock.nanoseconds = true;
+	t->started_ticks = (uint64_t)t->started_ns;
 }
 
 /* The probes leave such calls out once they are told where the runtime lies, which is known
@@ -55,6 +59,7 @@ static void take_records(void *arg, const struct event_records *e)
 	struct trace *t = arg;
 
 	settle(t);
+	know_clock(t, e);
 	tally_records(t, e);
 	if (t->recording)
 		recording_records(t->recording, e);
@@ -75,13 +80,12 @@ static void take_forbidden(struct trace *t, struct path *path)
 		}
 }
 
-/* How deep it was is known while the process is there. */
 static void take_fault(struct trace *t, const struct event_stack *e, struct path *path)
 {
 	static struct event_stack deep; /* its stack is not looked at */
 
 	memcpy(&deep, e, offsetof(struct event_stack, registers));
-	deep.why = session_depth(&t->session, e->site);
+	deep.why = attachment_depth(t->session.attachment, e->site);
 	tally_stack(t, &deep, path);
 	if (t->recording)
 		recording_stack(t->recording, &deep, path);
@@ -170,15 +174,11 @@ static void take_small(void *arg, const struct event_small *e)
 static void take_request(void *arg, const struct event_request *e)
 {
 	struct trace *t = arg;
-	struct event_request request = *e;
 
-	request.thread = session_index(&t->session, e->thread);
-	if (!request.thread)
-		return;
 	names_get(t->names, e->site, true); /* a recording is to have it */
-	tally_request(t, &request);
+	tally_request(t, e);
 	if (t->recording)
-		recording_request(t->recording, &request);
+		recording_request(t->recording, e);
 }
 
 static void take_syscall(void *arg, const struct syscall_key *key, uint64_t n)
