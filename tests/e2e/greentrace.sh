@@ -182,6 +182,12 @@ test_unseen_hog() {
 	equal 'complaints' '' "$(cat "$temp/err")"
 }
 
+# A regression: of more workers than CPUs and a few, some were not watched.
+test_many_workers() {
+	GREEN_WORKERS=64 trace 0 -c --blocked 20 -- "$temp/traced" crowd || return 1
+	has 'each call' '^ +64 .* nanosleep$' "$temp/out"
+}
+
 # Where the kernel does not trust the counter, records go by nanoseconds: also those that are
 # looked at when the program has ended.
 test_unseen_clock() {
@@ -415,7 +421,7 @@ check lying_head test_lying_head
 check lying_workers test_lying_workers
 needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog unseen_hog \
-	unseen_clock no_yield lockfile hostile_names terminal intervals twenty_times \
+	unseen_clock many_workers no_yield lockfile hostile_names terminal intervals twenty_times \
 	killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
 	pipe_for_debug_information pid_namespace exit_status json; do
 	check $name test_$name

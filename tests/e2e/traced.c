@@ -15,6 +15,7 @@
  *	traced large      the same depth of frames four times, on a stack of 512 KiB that is
  *	                  wanted some time after the start
  *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
+ *	traced crowd      64 system calls that block a worker for 100 ms, at once
  *	traced talk       twenty bytes through a pipe, one each 2 ms
  *	traced punt       ten times fsync(2), which takes a thread of the kernel
  *	traced hostile    names that are made to harm a terminal
@@ -374,6 +375,28 @@ static void *chain(void *arg)
 	return arg;
 }
 
+/* ---- many workers ---------------------------------------------------------------- */
+
+KEPT void *sleep_past(void *arg)
+{
+	const struct timespec t = { .tv_nsec = 100000000 };
+
+	syscall(SYS_nanosleep, &t, NULL);
+	return arg;
+}
+
+static void *crowd(void *arg)
+{
+	green_t threads[64];
+
+	for (int i = 0; i < 64; i++)
+		if (green_spawn(&threads[i], NULL, sleep_past, NULL) != 0)
+			return "no thread";
+	for (int i = 0; i < 64; i++)
+		green_join(threads[i], NULL);
+	return arg;
+}
+
 /* ---- names ---------------------------------------------------------------------- */
 
 /* The test gives it such a name. */
@@ -490,7 +513,7 @@ int main(int argc, char **argv)
 		    { "eager", eager },     { "more", more },      { "deep", deep },
 		    { "hostile", hostile }, { "chain", chain },    { "talk", talk },
 		    { "punt", punt },       { "wait", wait_long }, { "serve", serve },
-		    { "large", large } };
+		    { "large", large },     { "crowd", crowd } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */

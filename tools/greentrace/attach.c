@@ -144,14 +144,14 @@ static void choose_programs(struct greentrace_bpf *bpf, const struct session *s)
 	bpf_program__set_autoload(bpf->progs.on_complete, kernel && w->requests);
 }
 
-/* A worker has room for a stack: so no more of them than there may be. */
+/* A worker has room for a stack: so no more of them than there may be, which is known once
+ * the runtime has started. */
 static void size_maps(struct greentrace_bpf *bpf, const struct session *s)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 	uint64_t workers = s->workers_count;
 
-	if (workers < (uint64_t)cpus)
-		workers = (uint64_t)cpus;
+	if (!workers)
+		workers = s->layout.runtime_workers.size / sizeof(uint64_t);
 	bpf_map__set_max_entries(bpf->maps.workers, (uint32_t)workers + 16);
 	bpf_map__set_max_entries(bpf->maps.records, (uint32_t)s->wishes.buffer);
 }
