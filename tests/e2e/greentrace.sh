@@ -188,6 +188,16 @@ test_many_workers() {
 	has 'each call' '^ +64 .* nanosleep$' "$temp/out"
 }
 
+# A regression: what a thread began with was read once for all threads of its index, but in
+# a table that is shown again and again.
+test_heirs() {
+	GREEN_WORKERS=1 trace 0 sites -- "$temp/traced" heirs || return 1
+	equal 'who woke them' 'await_heir heir
+await_testator testator' "$(awk '
+		/^ *[0-9]+ +[0-9]+ / { place = $8 }
+		/^ +woken by / && place ~ /^await/ { print place, $3 }' "$temp/out" | sort -u)"
+}
+
 # Where the kernel does not trust the counter, records go by nanoseconds: also those that are
 # looked at when the program has ended.
 test_unseen_clock() {
@@ -421,7 +431,7 @@ check lying_head test_lying_head
 check lying_workers test_lying_workers
 needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog unseen_hog \
-	unseen_clock many_workers no_yield lockfile hostile_names terminal intervals twenty_times \
+	unseen_clock many_workers heirs no_yield lockfile hostile_names terminal intervals twenty_times \
 	killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
 	pipe_for_debug_information pid_namespace exit_status json; do
 	check $name test_$name

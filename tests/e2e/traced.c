@@ -15,6 +15,8 @@
  *	traced large      the same depth of frames four times, on a stack of 512 KiB that is
  *	                  wanted some time after the start
  *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
+ *	traced heirs      a thread wakes another, and ends; seconds later its heir, which has
+ *	                  its place in the table, wakes another elsewhere
  *	traced crowd      64 system calls that block a worker for 100 ms, at once
  *	traced talk       twenty bytes through a pipe, one each 2 ms
  *	traced punt       ten times fsync(2), which takes a thread of the kernel
@@ -375,6 +377,47 @@ static void *chain(void *arg)
 	return arg;
 }
 
+KEPT void *testator(void *arg)
+{
+	green_sem_post(arg);
+	return arg;
+}
+
+KEPT void *heir(void *arg)
+{
+	green_sem_post(arg);
+	return NULL;
+}
+
+KEPT void await_testator(void)
+{
+	green_t thread;
+
+	if (green_spawn(&thread, NULL, testator, &stages[0]) != 0)
+		return;
+	green_sem_wait(&stages[0]);
+	green_join(thread, NULL);
+}
+
+KEPT void await_heir(void)
+{
+	green_t thread;
+
+	if (green_spawn(&thread, NULL, heir, &stages[0]) != 0)
+		return;
+	green_sem_wait(&stages[0]);
+	green_join(thread, NULL);
+}
+
+static void *heirs(void *arg)
+{
+	await_testator();
+	green_sleep(GREEN_MS(2500));
+	await_heir();
+	green_sleep(GREEN_MS(200)); /* for those who look who they were */
+	return arg;
+}
+
 /* ---- many workers ---------------------------------------------------------------- */
 
 KEPT void *sleep_past(void *arg)
@@ -513,7 +556,7 @@ int main(int argc, char **argv)
 		    { "eager", eager },     { "more", more },      { "deep", deep },
 		    { "hostile", hostile }, { "chain", chain },    { "talk", talk },
 		    { "punt", punt },       { "wait", wait_long }, { "serve", serve },
-		    { "large", large },     { "crowd", crowd } };
+		    { "large", large },     { "heirs", heirs },    { "crowd", crowd } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */

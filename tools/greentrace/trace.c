@@ -23,7 +23,7 @@
 
 static uint64_t function_of(struct trace *t, uint32_t index)
 {
-	return functions_read(t->functions, &t->session, index, t->marked_ns);
+	return functions_read(t->functions, &t->session, index, t->polled_ns);
 }
 
 /* What is known only once the program runs: where its data are. */
@@ -287,6 +287,7 @@ int trace_start(struct trace *t, const struct options *o, const struct look *loo
 bool trace_poll(struct trace *t, int ms)
 {
 	clock_measure(&t->clock);
+	t->polled_ns = clock_now();
 	return session_poll(&t->session, ms);
 }
 

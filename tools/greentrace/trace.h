@@ -75,7 +75,7 @@ struct trace {
 	struct path *forbidden; /* the first call path through the forbidden function */
 	uint64_t forbidden_seen, records;
 	uint64_t started_ticks;
-	int64_t started_ns, marked_ns, stopped_ns; /* 0: not yet */
+	int64_t started_ns, marked_ns, polled_ns, stopped_ns; /* 0: not yet */
 };
 
 /* Attaches to the process for what the options ask for; pid 0: starts the command.  Both of
