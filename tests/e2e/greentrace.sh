@@ -221,6 +221,8 @@ test_no_yield() {
 	trace 0 --assert-no-yield render -- "$temp/traced" eager || return 1
 	trace 3 --assert-no-yield render -- "$temp/traced" deep || return 1
 	has 'why' 'inconclusive: .* lost' "$temp/err" || return 1
+	trace 3 --assert-no-yield nested -- "$temp/traced" nested || return 1
+	has 'why' 'inconclusive: .* lost' "$temp/err" || return 1
 	trace 3 --assert-no-yield render -- "$temp/traced" no-such-mode || return 1
 	has 'why' 'inconclusive: the command failed' "$temp/err" || return 1
 	trace 2 --assert-no-yield no_such_function -- "$temp/traced" eager || return 1

@@ -12,6 +12,7 @@
  *	traced eager      render() does not
  *	traced more       as eager, and one call more that may switch
  *	traced deep       a call that may switch, below more stack than is searched
+ *	traced nested     the same, below more frames than are kept
  *	traced large      the same depth of frames four times, on a stack of 512 KiB that is
  *	                  wanted some time after the start
  *	traced chain      a sleeper wakes a relay, that wakes another, that wakes a sink
@@ -264,6 +265,19 @@ static void *deep(void *arg)
 	render(deeper(15) < 0);
 	green_sleep(GREEN_MS(100)); /* for those who look how deep it was */
 	return arg;
+}
+
+KEPT int nest(int n)
+{
+	int sum = n ? nest(n - 1) + n : green_yield();
+
+	__asm__ volatile("" ::: "memory");
+	return sum;
+}
+
+static void *nested(void *arg)
+{
+	return nest(150) ? arg : NULL;
 }
 
 static void *deepest(void *arg)
@@ -556,7 +570,8 @@ int main(int argc, char **argv)
 		    { "eager", eager },     { "more", more },      { "deep", deep },
 		    { "hostile", hostile }, { "chain", chain },    { "talk", talk },
 		    { "punt", punt },       { "wait", wait_long }, { "serve", serve },
-		    { "large", large },     { "heirs", heirs },    { "crowd", crowd } };
+		    { "large", large },     { "heirs", heirs },    { "crowd", crowd },
+		    { "nested", nested } };
 	void *result = NULL;
 
 	/* Where only a parent may look, this lets the test's tools look too. */

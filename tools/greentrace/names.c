@@ -274,14 +274,17 @@ struct path *names_path(struct names *n, const struct event_stack *e, uint64_t s
 	_Static_assert(EVENT_REGISTERS == LAYOUT_REGISTERS, "both go by DWARF numbers");
 	memcpy(registers, e->registers, sizeof(registers));
 	size_t depth = stack_walk_copy(n->symbols, registers, e->stack, e->size, frames);
+	const bool cut = depth == FRAMES_MAX;
 	size_t first = site ? first_of(n, frames, depth, site, e->why) : 0;
 	while (depth > first + 1 && is_boot(n, &frames[depth - 1]))
 		depth--;
 	if (depth == first)
 		return NULL;
 	struct path *p = intern(n, frames + first, depth - first);
-	if (p)
-		p->count++;
+	if (!p)
+		return NULL;
+	p->count++;
+	p->cut = cut;
 	return p;
 }
 

@@ -16,6 +16,7 @@ struct path { /* innermost first, without the runtime's own frames */
 	uint64_t count;  /* how often it was seen */
 	uint32_t number; /* how many were known before */
 	size_t depth;
+	bool cut;  /* it has more frames than are kept */
 	size_t at; /* of the frame that is the switch point: behind libraries, or the first */
 	uint64_t why;
 	const struct symbol **frames;

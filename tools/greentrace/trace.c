@@ -78,6 +78,8 @@ static void take_forbidden(struct trace *t, struct path *path)
 				t->forbidden = path;
 			return;
 		}
+	/* It may be further up. */
+	t->forbidden_cut += !path || path->cut;
 }
 
 static void take_fault(struct trace *t, const struct event_stack *e, struct path *path)
@@ -328,7 +330,8 @@ double trace_seconds(const struct trace *t)
 
 uint64_t trace_lost(const struct trace *t)
 {
-	uint64_t lost = t->sites.refused + t->read_lost + timeline_refused(t->timeline);
+	uint64_t lost =
+		t->sites.refused + t->read_lost + timeline_refused(t->timeline) + t->forbidden_cut;
 
 	for (unsigned i = 0; i < COUNTS && t->session.attachment; i++)
 		lost += attachment_count(t->session.attachment, i);

@@ -73,7 +73,8 @@ struct trace {
 	struct descriptor *descriptors;
 	size_t descriptors_count;
 	struct path *forbidden; /* the first call path through the forbidden function */
-	uint64_t forbidden_seen, records;
+	uint64_t forbidden_seen, forbidden_cut; /* and those not unwound so far */
+	uint64_t records;
 	uint64_t started_ticks;
 	int64_t started_ns, marked_ns, polled_ns, stopped_ns; /* 0: not yet */
 };
