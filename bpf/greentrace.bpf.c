@@ -10,7 +10,6 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 #define SYSCALL_INSTRUCTION 0x050f
-#define RESTART_SYSCALL 219
 #define SCAN_WORDS (STACK_COPY_MAX / 8)
 
 static const struct worker new_worker;
@@ -299,6 +298,8 @@ static __always_inline void begin_blocked(struct worker *w, struct task_struct *
 		return;
 	w->event.thread = user_word(thread + gt_id);
 	note_place(w, task);
+	if (is_for_probes(w->event.syscall))
+		return;
 	if (w->event.syscall == RESTART_SYSCALL && w->began_at) {
 		w->event.syscall = (__s32)w->began_syscall;
 	} else {
@@ -421,10 +422,6 @@ int on_sample(struct bpf_perf_event_data *context)
 
 /* ---- system calls that were not intercepted ---------------------------------------- */
 
-/* x86-64: what the kernel itself has put into the program to call probes by. */
-#define SYSCALL_URETPROBE 335
-#define SYSCALL_UPROBE 336
-
 /* Fills and sends the event of w. */
 static __always_inline void tell_place(struct worker *w, struct pt_regs *r, __u32 kind, __u32 tid,
                                        __u64 thread, __u64 site)
@@ -452,7 +449,8 @@ int BPF_PROG(on_syscall, struct pt_regs *regs, long number)
 	if ((__u32)(id >> 32) != target_tgid)
 		return 0;
 	w = bpf_map_lookup_elem(&workers, &tid);
-	if (!w || number == SYSCALL_UPROBE || number == SYSCALL_URETPROBE)
+	/* One that is gone on with has been seen. */
+	if (!w || is_for_probes(number) || number == RESTART_SYSCALL)
 		return 0;
 	bpf_probe_read_kernel(&r, sizeof(r), regs);
 	thread = user_word(w->address + worker_current);

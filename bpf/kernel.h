@@ -66,4 +66,15 @@ struct bpf_perf_event_data {
 	__u64 sample_period, addr;
 };
 
+/* System calls of x86-64: one that was interrupted is gone on with; and what the kernel itself
+ * has put into the program to call probes by. */
+#define RESTART_SYSCALL 219
+#define SYSCALL_URETPROBE 335
+#define SYSCALL_UPROBE 336
+
+static inline bool is_for_probes(long number)
+{
+	return number == SYSCALL_UPROBE || number == SYSCALL_URETPROBE;
+}
+
 #endif

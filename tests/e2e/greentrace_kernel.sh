@@ -75,6 +75,22 @@ test_syscalls() {
 	has 'five calls' '"type":"syscall","in":"nanosleep","count":5,.*"function":"legacy_call"' "$temp/out"
 }
 
+# A sleep that is interrupted is gone on with by a call of another number.
+test_interrupted_syscalls() {
+	local tracer traced
+	"$greentrace" -c --syscalls -- "$temp/traced" block >"$temp/out" 2>"$temp/err" </dev/null &
+	tracer=$!
+	until traced=$(pgrep -P $tracer) && grep -q '^ready' "$temp/out"; do
+		[ -d /proc/$tracer ] || { cat "$temp/err"; return 1; }
+		sleep 0.01
+	done
+	while kill -STOP "$traced" && kill -CONT "$traced"; do sleep 0.005; done 2>/dev/null
+	wait $tracer
+	equal 'exit status' 0 $? || { cat "$temp/err"; return 1; }
+	sed -n '/^System calls/,$s/^ *\([0-9][0-9]*\)  /\1 /p' "$temp/out" >"$temp/calls"
+	equal 'calls' '5 nanosleep' "$(cat "$temp/calls")"
+}
+
 # 16 frames of 2,000 bytes.
 test_faults() {
 	trace 0 -c -j --faults -- "$temp/traced" deep || return 1
@@ -100,8 +116,8 @@ test_unseen_stacks() { UNSEEN=1 test_large_stacks; }
 make_traced traced "${archive[@]}"
 
 needs_tracing 'kernel views'
-for name in requests punts without_tracefs epoll_has_none syscalls faults large_stacks \
-	unseen_requests unseen_stacks; do
+for name in requests punts without_tracefs epoll_has_none syscalls interrupted_syscalls \
+	faults large_stacks unseen_requests unseen_stacks; do
 	check $name test_$name
 done
 summary
