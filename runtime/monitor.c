@@ -54,6 +54,8 @@ static struct {
 	_Atomic uint32_t asked;      /* STOP, and above a count of monitor_ask() */
 	_Atomic uint32_t begun;      /* futex */
 	_Atomic unsigned sanitizers; /* threads of the thread sanitizer's own */
+	uint32_t due;                /* preempted ones that wait for a turn */
+	unsigned next;               /* the worker whose thread is the next to give way for them */
 	struct seen seen[WORKERS_MAX];
 } monitor;
 
@@ -95,10 +97,11 @@ static void fire_timers_of(struct worker *w, int64_t now)
 
 void (*monitor_also)(void);
 
-/* Has w anything that it could do instead?  A look from outside. */
+/* Has w anything that it could do instead, but for arrivals?  A look from outside. */
 RACY static bool others_wait(struct worker *w, int64_t now)
 {
-	return stealable(w) || w->run_next || w->local.head || w->demoted.head ||
+	return deque_count(&w->fresh) > 0 || ring_count(&w->shared) || w->run_next ||
+	       w->local.head || w->demoted.head ||
 	       atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
 	       atomic_load_explicit(&w->attn, memory_order_relaxed) ||
 	       atomic_load_explicit(&w->ops_in_flight, memory_order_relaxed) ||
@@ -118,6 +121,35 @@ static int64_t next_hurry(int64_t now, int64_t next)
 	return next;
 }
 
+/* Arrivals that have waited for long, on all workers: as a rule those that were preempted.
+ * A look from outside. */
+RACY static uint32_t turns_due(int64_t now)
+{
+	uint32_t due = 0;
+
+	for (unsigned i = 0; monitor_preempt && i < rt.workers_count; i++) {
+		struct worker *w = worker_at(i);
+		int64_t since = atomic_load_explicit(&w->arrivals_since, memory_order_relaxed);
+		if (since && now - since >= PREEMPT_NS)
+			due += w->arrivals.count;
+	}
+	return due;
+}
+
+/* For each that waits one gives way, wherever it runs: by turns, so that each has run for
+ * as long.  Who has not heard the last request is asked again, and counts for nobody. */
+static bool gives_way(struct worker *w)
+{
+	if (monitor.due == 0)
+		return false;
+	if (!atomic_load_explicit(&w->preempt, memory_order_relaxed)) {
+		monitor.due--;
+		monitor.next = w->id + 1u;
+	}
+	atomic_store_explicit(&w->levels, true, memory_order_relaxed);
+	return true;
+}
+
 /* A worker that does not look around leaves those waiting whose time has come, and whose
  * I/O is done, be it that one thread runs or that a few change places. */
 static void hurry(struct worker *w, struct seen *seen, int64_t now)
@@ -127,7 +159,7 @@ static void hurry(struct worker *w, struct seen *seen, int64_t now)
 	if (rounds != seen->rounds_before) {
 		seen->rounds_before = rounds;
 		seen->round_at = now;
-	} else if ((now - seen->round_at >= PREEMPT_NS && others_wait(w, now)) ||
+	} else if ((now - seen->round_at >= PREEMPT_NS && (gives_way(w) || others_wait(w, now))) ||
 	           (sched_runs_hog(w) &&
 	            atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now)) {
 		monitor_preempt(w);
@@ -344,10 +376,14 @@ static void *monitor_thread(void *unused)
 			break;
 		int64_t now = sys.now();
 		bool all_asleep = true;
-		for (unsigned i = 0; i < rt.workers_count; i++) {
-			look_at(worker_at(i), &monitor.seen[i], now);
-			trace_hurry(&worker_at(i)->trace);
-			all_asleep &= asleep(worker_at(i));
+		monitor.due = turns_due(now);
+		if (monitor.due)
+			sched_wake_any();
+		for (unsigned i = 0, first = monitor.next; i < rt.workers_count; i++) {
+			unsigned at = (first + i) % rt.workers_count;
+			look_at(worker_at(at), &monitor.seen[at], now);
+			trace_hurry(&worker_at(at)->trace);
+			all_asleep &= asleep(worker_at(at));
 		}
 		stall_tick(now);
 		note_peak();

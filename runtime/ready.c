@@ -41,6 +41,14 @@ void sched_arrive(struct worker *target, struct gt *gt)
 	sched_wake_worker(target);
 }
 
+uint32_t sched_arrivals(struct worker *w)
+{
+	spin_lock(&w->arrivals_lock);
+	uint32_t count = w->arrivals.count;
+	spin_unlock(&w->arrivals_lock);
+	return count;
+}
+
 static void inbox_push(struct worker *target, struct gt *gt)
 {
 	uint32_t head = atomic_load_explicit(&target->inbox, memory_order_relaxed);

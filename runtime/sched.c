@@ -4,7 +4,7 @@
  *
  * Order of picking: the run-next slot (a thread the running one has just
  * woken: its data is warm), started threads in FIFO order, migratable ones,
- * arrivals in FIFO order, never-run ones newest first.  Depth first keeps few
+ * arrivals and preempted ones in FIFO order, never-run ones newest first.  Depth first keeps few
  * stacks alive; at every look around (each SCHED_TICK switches) one of the later
  * queues comes first, in turn, so that nothing starves.
  */
@@ -76,6 +76,7 @@ static never_inline struct gt *take_arrival(struct worker *w)
 {
 	spin_lock(&w->arrivals_lock);
 	struct gt *gt = local_pop(&w->arrivals);
+	w->before_demoted -= w->before_demoted > 0;
 	/* The next one's time begins now: the owner is at it. */
 	atomic_store_explicit(&w->arrivals_since,
 	                      w->arrivals.head ? atomic_load_explicit(&w->now, memory_order_relaxed)
@@ -91,6 +92,33 @@ static inline struct gt *pick_arrival(struct worker *w)
 	                                                                      : NULL;
 }
 
+/* Who is preempted and may not leave this worker waits as long as one that may, which comes
+ * behind the arrivals.  (Under greenrun that is one thread, the program's first: of several
+ * one has its turn in each round.) */
+static void demote_here(struct worker *w, struct gt *gt)
+{
+	if (!w->demoted.head)
+		w->before_demoted = sched_arrivals(w);
+	local_push(&w->demoted, gt);
+}
+
+static never_inline struct gt *take_demoted(struct worker *w)
+{
+	struct gt *gt = local_pop(&w->demoted);
+
+	w->before_demoted = w->demoted.head ? sched_arrivals(w) : 0;
+	return gt;
+}
+
+static inline struct gt *pick_arrival_or_demoted(struct worker *w)
+{
+	struct gt *gt = NULL;
+
+	if (likely(!w->demoted.head) || w->before_demoted)
+		gt = pick_arrival(w);
+	return !gt && unlikely(w->demoted.head) ? take_demoted(w) : gt;
+}
+
 static struct gt *pick_usual(struct worker *w)
 {
 	struct gt *gt = NULL;
@@ -104,11 +132,11 @@ static struct gt *pick_usual(struct worker *w)
 	}
 	if (!gt)
 		gt = pick_shared(w);
-	if (!gt && likely(!w->starved.head))
-		gt = pick_arrival(w);
-	if (!gt && unlikely(w->demoted.head))
-		gt = local_pop(&w->demoted);
-	if (!gt && likely(!w->starved.head))
+	if (!gt && unlikely(w->starved.head))
+		return w->demoted.head ? take_demoted(w) : NULL;
+	if (!gt)
+		gt = pick_arrival_or_demoted(w);
+	if (!gt)
 		gt = pick_fresh(w, false);
 	return gt;
 }
@@ -165,8 +193,7 @@ static struct gt *pick_in_turn(struct worker *w)
 	case 0:
 		return pick_shared(w);
 	case 1:
-		return unlikely(w->demoted.head) && round % 8 == 1 ? local_pop(&w->demoted)
-		                                                   : pick_arrival(w);
+		return pick_arrival_or_demoted(w);
 	default:
 		return pick_fresh_fairly(w, round);
 	}
@@ -415,12 +442,15 @@ void sched_preempted(struct worker *w)
 {
 	struct gt *self = atomic_load_explicit(&w->current, memory_order_relaxed);
 
+	/* Relaxed: a wish.  The request to preempt comes after it. */
+	if (atomic_exchange_explicit(&w->levels, false, memory_order_relaxed))
+		steal_level(w);
 	set_ticks(w, 1); /* time to look around */
 	atomic_store_explicit(&self->state, GT_READY, memory_order_relaxed);
 	if (gt_kind(self) & GT_KIND_MIGRATABLE) {
 		sched_switch(self, POST_DEMOTE);
 	} else {
-		local_push(&w->demoted, self);
+		demote_here(w, self);
 		sched_switch(self, POST_NONE);
 	}
 	w = worker_self();

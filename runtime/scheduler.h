@@ -60,6 +60,8 @@ void sched_start(struct gt *gt, int target, bool pinned);
 
 /* Never-run or migratable: to be run by target, or by a thief if it does not. */
 void sched_arrive(struct worker *target, struct gt *gt);
+/* How many have arrived at w, and wait there.  Any OS thread. */
+uint32_t sched_arrivals(struct worker *w);
 /* Puts a migratable one where thieves find it: true, and somebody might have to be woken.
  * What does not fit stays with its owner, and what has nowhere else to go. */
 bool sched_share(struct worker *w, struct gt *gt);
@@ -114,6 +116,15 @@ static inline void local_push(struct local_queue *q, struct gt *gt)
 	q->count++;
 }
 
+static inline void local_push_first(struct local_queue *q, struct gt *gt)
+{
+	gt->next = q->head;
+	q->head = gt_index(gt);
+	if (!q->tail)
+		q->tail = q->head;
+	q->count++;
+}
+
 static inline void local_prefetch(const struct local_queue *q)
 {
 	const struct gt *next = gt_at(q->head);
@@ -138,6 +149,9 @@ static inline struct gt *local_pop(struct local_queue *q)
 
 /* A thread from another worker, or NULL (steal.c). */
 struct gt *steal_any(struct worker *w);
+/* The running thread of w is about to give way: one that waits elsewhere, where more do, shall
+ * wait here. */
+void steal_level(struct worker *w);
 /* Out of work again: was the last theft worth it?  Sets w->rests_until. */
 void steal_judge(struct worker *w);
 /* Could steal_any() find something? A look without taking. */
@@ -176,7 +190,7 @@ void worker_loop(struct worker *w);
 void worker_leave(struct worker *w);
 
 /* Interception's: called by the monitor for a worker that has run one thread for
- * PREEMPT_NS while others wait for it.  NULL: none. */
+ * PREEMPT_NS while others wait.  NULL: none. */
 extern internal void (*monitor_preempt)(struct worker *w);
 /* And at each of its ticks. */
 extern internal void (*monitor_also)(void);

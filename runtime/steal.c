@@ -10,6 +10,9 @@
  *   only when it has not taken them for ARRIVAL_OLD_NS or is known to be stuck
  *   (they were sent to spread the load: a thief that is merely faster would
  *   undo that).  Started threads that are not migratable are never taken.
+ * Also: a worker whose thread is preempted for the sake of those that were themselves
+ *   (monitor.c) takes one of them from where more wait than here.  So those who compute
+ *   have equal shares, and stay where they are as soon as as many wait everywhere.
  * How many look: the waker of sched_wake_any() wakes one; one that finds
  *   something wakes the next (loop.c).
  * How often: as often as it pays.  A thief whose loot has kept it busy for less
@@ -51,16 +54,39 @@ static bool arrivals_ripe(const struct worker *victim)
 	                 sys.now() - since > ARRIVAL_OLD_NS);
 }
 
+/* With its lock held. */
+static struct gt *pop_arrival(struct worker *victim)
+{
+	struct gt *gt = local_pop(&victim->arrivals);
+
+	if (!victim->arrivals.head)
+		atomic_store_explicit(&victim->arrivals_since, 0, memory_order_relaxed);
+	return gt;
+}
+
 static struct gt *steal_arrival(struct worker *victim)
 {
-	struct gt *gt = NULL;
-
 	if (!arrivals_ripe(victim))
 		return NULL;
 	spin_lock(&victim->arrivals_lock);
-	gt = local_pop(&victim->arrivals);
-	if (!victim->arrivals.head)
-		atomic_store_explicit(&victim->arrivals_since, 0, memory_order_relaxed);
+	struct gt *gt = pop_arrival(victim);
+	spin_unlock(&victim->arrivals_lock);
+	return gt;
+}
+
+/* One of more than those.  Who is between two threads is about to take one itself, which
+ * does not wait any more. */
+static struct gt *steal_surplus(struct worker *victim, uint32_t own)
+{
+	struct gt *gt = NULL;
+
+	if (!atomic_load_explicit(&victim->arrivals_since, memory_order_relaxed))
+		return NULL;
+	spin_lock(&victim->arrivals_lock);
+	/* Relaxed: set before what ran was put here, and until one has been taken from here. */
+	bool takes_one = !atomic_load_explicit(&victim->current, memory_order_relaxed);
+	if (victim->arrivals.count > own + takes_one)
+		gt = pop_arrival(victim);
 	spin_unlock(&victim->arrivals_lock);
 	return gt;
 }
@@ -105,7 +131,7 @@ static uint64_t progress_of(const struct worker *w)
 	       atomic_load_explicit(&w->spawned, memory_order_relaxed);
 }
 
-static void note_theft(struct worker *w, const struct worker *victim)
+static void note_theft(struct worker *w, const struct worker *victim, const struct gt *gt)
 {
 	w->stole_at = atomic_load_explicit(&w->now, memory_order_relaxed);
 	w->stole_from = victim->id;
@@ -113,6 +139,8 @@ static void note_theft(struct worker *w, const struct worker *victim)
 	atomic_store_explicit(&w->steals,
 	                      atomic_load_explicit(&w->steals, memory_order_relaxed) + 1,
 	                      memory_order_relaxed);
+	if (trace_wants(steal))
+		probe_steal(gt_handle(gt), victim->id, w->id);
 }
 
 void steal_judge(struct worker *w)
@@ -142,9 +170,7 @@ struct gt *steal_any(struct worker *w)
 			struct gt *gt = steal_from(w, victim);
 			if (!gt)
 				continue;
-			note_theft(w, victim);
-			if (trace_wants(steal))
-				probe_steal(gt_handle(gt), victim->id, w->id);
+			note_theft(w, victim, gt);
 			if (gt->stack == STACK_NONE && sched_prepare(w, gt) < 0)
 				return NULL;
 			return gt;
@@ -152,6 +178,33 @@ struct gt *steal_any(struct worker *w)
 		first = w->tier_end[tier];
 	}
 	return NULL;
+}
+
+/* It has waited: behind the others here it might be taken back before it has run. */
+static void arrive_first(struct worker *w, struct gt *gt)
+{
+	spin_lock(&w->arrivals_lock);
+	if (!w->arrivals.head)
+		atomic_store_explicit(&w->arrivals_since, sys.now(), memory_order_relaxed);
+	local_push_first(&w->arrivals, gt);
+	w->before_demoted += w->demoted.head != GT_NONE;
+	spin_unlock(&w->arrivals_lock);
+}
+
+void steal_level(struct worker *w)
+{
+	uint32_t own = w->demoted.count + sched_arrivals(w);
+	unsigned n = w->tier_end[TIERS - 1], start = n > 1 ? (unsigned)(random_next(w) % n) : 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct worker *victim = worker_at(w->victims[(start + i) % n]);
+		struct gt *gt = steal_surplus(victim, own);
+		if (!gt)
+			continue;
+		note_theft(w, victim, gt);
+		arrive_first(w, gt);
+		return;
+	}
 }
 
 bool steal_possible(const struct worker *w)

@@ -63,6 +63,7 @@ struct worker {
 	struct local_queue local;
 	struct local_queue starved; /* never-run, and no stack was to be had */
 	struct local_queue demoted; /* preempted, and not migratable */
+	uint32_t before_demoted;    /* arrivals whose turn is before the first of those */
 
 	cache_aligned _Atomic uint64_t switches;
 	_Atomic int64_t now;     /* clock at the last look around */
@@ -111,11 +112,13 @@ struct worker {
 	_Atomic uint8_t notified;             /* enum notified */
 	_Atomic uint32_t ringing;             /* threads that may be using its doorbell */
 	struct spin arrivals_lock;
-	struct local_queue arrivals; /* never-run threads sent here; thieves may take old ones */
+	struct local_queue arrivals; /* never-run threads sent here, and migratable ones that were
+	                                preempted; thieves may take old ones */
 	_Atomic int64_t arrivals_since;
 	_Atomic int64_t stuck_since; /* by the monitor; 0: not stuck */
 	_Atomic uint32_t load;       /* connections placed here (serve) */
 	_Atomic uint8_t preempt;     /* the thread that runs shall yield (interception) */
+	_Atomic bool levels;         /* who yields then shall look for others that wait (steal.c) */
 	_Atomic uint64_t hog_since;  /* its switches when one that was preempted went on */
 
 	pthread_t thread;

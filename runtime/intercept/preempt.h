@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Preemption: a green thread that has run for PREEMPT_NS while others wait for its worker
- * is made to yield.
+ * Preemption: a green thread that has run for PREEMPT_NS while others wait, for its worker or
+ * for their turn on another one, is made to yield.
  *
  * The monitor kicks the worker; the handler sends what it interrupted to the landing
  * (landing.h), and the landing yields.  What was inside the runtime, or in a system call,
