@@ -169,7 +169,7 @@ static __always_inline __u32 user_number(__u64 address)
 	return number;
 }
 
-static __always_inline bool is_in_area(int i, __u64 address)
+static __always_inline bool is_in_area(__u32 i, __u64 address)
 {
 	__u64 arena = arenas + i * arena_size, base = user_word(arena + arena_base);
 
@@ -183,7 +183,7 @@ static __always_inline bool is_in_area(int i, __u64 address)
 
 static __always_inline bool is_stack(__u64 address)
 {
-	for (int i = 0; i < AREAS; i++)
+	for (__u32 i = 0; i < AREAS; i++)
 		if (i < arena_count && is_in_area(i, address))
 			return true;
 	return false;
