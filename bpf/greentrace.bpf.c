@@ -454,7 +454,8 @@ int BPF_PROG(on_syscall, struct pt_regs *regs, long number)
 		return 0;
 	bpf_probe_read_kernel(&r, sizeof(r), regs);
 	thread = user_word(w->address + worker_current);
-	if (!thread || (r.ip >= text_start && r.ip < text_end))
+	if (!thread || (r.ip >= text_start && r.ip < text_end) ||
+	    (r.ip >= vdso_start && r.ip < vdso_end))
 		return 0;
 	key.ip = r.ip;
 	key.caller = user_word(r.sp);

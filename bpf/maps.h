@@ -20,6 +20,8 @@ __u32 target_tgid = 0;
 /* Where its code and its data are: some may be elsewhere once it runs. */
 __u64 text_start = 0;
 __u64 text_end = 0;
+__u64 vdso_start = 0; /* it asks the kernel where the clock is no counter of the CPU */
+__u64 vdso_end = 0;
 __u64 arenas = 0;
 __u64 gt_table = 0;
 __u64 trace_info_clock = 0;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -91,13 +92,30 @@ int attachment_fd(const struct attachment *a)
 
 #define AREAS (sizeof(((struct greentrace_bpf__bss *)0)->stacks_base) / sizeof(uint64_t))
 
-static void set_places(struct greentrace_bpf *bpf, const struct layout *l)
+/* Leaves them alone where there is none to be found. */
+static void find_vdso(pid_t pid, __u64 *start, __u64 *end)
 {
+	char path[40], line[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, " [vdso]\n"))
+			sscanf(line, "%llx-%llx", start, end);
+	if (f)
+		fclose(f);
+}
+
+static void set_places(struct greentrace_bpf *bpf, const struct session *s)
+{
+	const struct layout *l = &s->layout;
+
 	bpf->bss->text_start = l->text.value;
 	bpf->bss->text_end = l->text_end.value;
 	bpf->bss->arenas = l->arenas.value;
 	bpf->bss->gt_table = l->gt_table.value;
 	bpf->bss->trace_info_clock = l->trace_info.value + offsetof(struct trace_info, clock);
+	find_vdso(s->pid, &bpf->bss->vdso_start, &bpf->bss->vdso_end);
 }
 
 static void set_constants(struct greentrace_bpf *bpf, const struct session *s)
@@ -302,7 +320,7 @@ int attach(struct session *s, const struct receiver *r, const char **what)
 	if (!a->bpf)
 		return -errno;
 	set_constants(a->bpf, s);
-	set_places(a->bpf, &s->layout);
+	set_places(a->bpf, s);
 	choose_programs(a->bpf, s);
 	size_maps(a->bpf, s);
 	int error = greentrace_bpf__load(a->bpf);
@@ -338,7 +356,7 @@ void attachment_free(struct attachment *a)
 
 void attachment_refresh(struct session *s)
 {
-	set_places(s->attachment->bpf, &s->layout);
+	set_places(s->attachment->bpf, s);
 }
 
 uint64_t attachment_depth(const struct attachment *a, uint64_t address)

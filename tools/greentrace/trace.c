@@ -45,15 +45,6 @@ static void know_clock(struct trace *t, const struct event_records *e)
 	t->started_ticks = (uint64_t)t->started_ns;
 }
 
-/* The probes leave such calls out once they are told where the runtime lies, which is known
- * some time after its first ones: those are left out here. */
-static bool is_the_runtimes(const struct trace *t, uint64_t ip)
-{
-	const struct layout *l = &t->session.layout;
-
-	return ip >= l->text.value && ip < l->text_end.value;
-}
-
 static void take_records(void *arg, const struct event_records *e)
 {
 	struct trace *t = arg;
@@ -116,8 +107,6 @@ static void take_stack(void *arg, const struct event_stack *e)
 		e->kind == EVENT_STACK || e->kind == EVENT_ENTERED || e->kind == EVENT_FORBIDDEN;
 
 	settle(t);
-	if (e->kind == EVENT_SYSCALL && is_the_runtimes(t, e->site))
-		return;
 	struct path *path = names_path(t->names, e, at_site ? e->site : 0);
 
 	if (e->kind == EVENT_FORBIDDEN) {
@@ -187,8 +176,6 @@ static void take_syscall(void *arg, const struct syscall_key *key, uint64_t n)
 {
 	struct trace *t = arg;
 
-	if (is_the_runtimes(t, key->ip))
-		return;
 	tally_syscall(t, key, n);
 	if (t->recording)
 		recording_syscall(t->recording, key, n);
