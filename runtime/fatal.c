@@ -61,6 +61,15 @@ static void report_caller(struct report *r, struct symbols *s)
 	report_str(r, "\n");
 }
 
+void (*fatal_hook)(void);
+
+_Noreturn void fatal_abort(void)
+{
+	if (fatal_hook)
+		fatal_hook();
+	abort();
+}
+
 static _Noreturn void finish(struct report *r, const char *remedy)
 {
 	struct symbols symbols;
@@ -74,7 +83,7 @@ static _Noreturn void finish(struct report *r, const char *remedy)
 	flight_report(r, &symbols, worker_self());
 	symbols_end(&symbols);
 	report_end(r);
-	abort();
+	fatal_abort();
 }
 
 _Noreturn void fatal(const char *what, const char *remedy)

@@ -15,6 +15,11 @@ struct worker;
 
 _Noreturn void fatal(const char *what, const char *remedy);
 
+/* abort(3) as the program's own: a handler of its for SIGABRT runs. */
+_Noreturn void fatal_abort(void);
+/* Makes it so where calls are intercepted; NULL: nothing is needed for that. */
+extern void (*fatal_hook)(void);
+
 /* A system call on one of w's own descriptors says that it is not open, or not
  * what it was. */
 _Noreturn void fatal_lost_fd(struct worker *w);

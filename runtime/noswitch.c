@@ -10,8 +10,6 @@
 #include "trace.h"
 #include "worker.h"
 
-#include <stdlib.h>
-
 #define KNOWN 64 /* pairs of places that are told once */
 
 static struct {
@@ -106,7 +104,7 @@ static never_inline void violated(struct gt *self, const void *begun, void *pc, 
 	if (mode == GREEN_NOSWITCH_ABORT || (mode == GREEN_NOSWITCH_LOG && is_news(begun, pc)))
 		tell(self, begun, pc, why);
 	if (mode == GREEN_NOSWITCH_ABORT)
-		abort();
+		fatal_abort();
 }
 
 void noswitch_entered(struct gt *self, void *pc, enum park_why why)

@@ -7,6 +7,8 @@
 
 #include "arch/sys.h"
 #include "green_intercept.h"
+#include "intercept/call.h"
+#include "intercept/thread.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -129,6 +131,26 @@ LINK_TEST(a_broken_pipe_once)
 	close(fds[1]);
 }
 
+/* As where the unwinder, for a tracer, waits for a lock of libc's. */
+static long calls_another(struct call *c)
+{
+	CHECK(thread_self()->detained);
+	usleep(1000);
+	CHECK(thread_self()->detained);
+	CHECK(thread_self()->call == c);
+	return 77;
+}
+
+LINK_TEST(a_call_within_a_call)
+{
+	const struct call_entry was = calls[SYS_getpgid];
+
+	calls[SYS_getpgid] = (struct call_entry){ "getpgid", fast_more, calls_another, "", 0 };
+	CHECK_EQ(getpgid(0), 77);
+	CHECK(!thread_self()->detained);
+	calls[SYS_getpgid] = was;
+}
+
 static _Atomic unsigned looked;
 
 static long count_looks(long nr, long a, long b, long c, long d, long e, long f)
@@ -201,17 +223,17 @@ static void *has_mask(void *arg)
 /* Each has its own, and hands it down. */
 LINK_TEST(masks_follow_green_threads)
 {
-	green_t threads[10];
+	green_t children[10];
 	sigset_t usr2;
 
 	sigemptyset(&usr2);
 	sigaddset(&usr2, SIGUSR2);
 	for (unsigned i = 0; i < 10; i++) {
 		pthread_sigmask(i % 2 ? SIG_BLOCK : SIG_UNBLOCK, &usr2, NULL);
-		threads[i] = start_migratable(has_mask, i % 2 ? &came : NULL);
+		children[i] = start_migratable(has_mask, i % 2 ? &came : NULL);
 	}
 	for (unsigned i = 0; i < 10; i++)
-		join_green(threads[i]);
+		join_green(children[i]);
 }
 
 LINK_TEST(bad_addresses)
@@ -245,7 +267,7 @@ static void *computes(void *arg)
 /* libc has every thread repeat it, by a signal to its OS thread. */
 LINK_TEST(identity_is_every_threads)
 {
-	green_t threads[8];
+	green_t others[8];
 	struct green_intercept_info info;
 
 	REQUIRE_EQ(green_intercept_info(&info), 0);
@@ -253,13 +275,13 @@ LINK_TEST(identity_is_every_threads)
 		SKIP("by dispatch alone it is not seen whom an OS thread wakes that just begins");
 
 	for (unsigned i = 0; i < 8; i++)
-		threads[i] = start_migratable(computes, NULL);
+		others[i] = start_migratable(computes, NULL);
 	for (unsigned i = 0; i < 20; i++) {
 		CHECK_EQ(seteuid(geteuid()), 0);
 		green_yield();
 	}
 	for (unsigned i = 0; i < 8; i++)
-		join_green(threads[i]);
+		join_green(others[i]);
 }
 
 /* ---- processes -------------------------------------------------------------------------- */

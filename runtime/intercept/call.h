@@ -47,6 +47,7 @@
 #define WORKER_CURRENT 0
 #define GT_SIZE 128
 #define THREAD_SIZE 256
+#define THREAD_DETAINED 5
 #define THREAD_ROOM_CALL 8
 #define GT_LOOK_AT 31
 #define GT_LOOK_SIGNALLED 2

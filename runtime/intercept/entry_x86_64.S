@@ -269,13 +269,13 @@ intercept_entry:
 intercept_leave:
 	rdgsbase %rcx
 	test	%rcx, %rcx
-	jz	1f
+	jz	.Lleave
 	mov	WORKER_CURRENT(%rcx), %rcx
 	test	%rcx, %rcx
-	jz	1f
+	jz	.Lleave
 	testb	$GT_LOOK_SIGNALLED, GT_LOOK_AT(%rcx)
 	jne	.Llook
-1:
+.Lleave:
 	mov	CALL_RDI(%rbp), %rdi
 	mov	CALL_RSI(%rbp), %rsi
 	mov	CALL_RDX(%rbp), %rdx
@@ -364,7 +364,15 @@ intercept_leave_end:
 	make_call
 	jmp	.Ltried
 
+	/* Not in a call that the runtime has made within another one: that looks. */
 .Llook:
+	rdgsbase %rcx
+	mov	WORKER_CURRENT(%rcx), %rcx
+	sub	gt_table(%rip), %rcx	/* index * GT_SIZE */
+	lea	(%rcx,%rcx), %rcx	/* index * THREAD_SIZE */
+	add	threads(%rip), %rcx
+	cmpb	$0, THREAD_DETAINED(%rcx)
+	jne	.Lleave
 	mov	%rax, CALL_RESULT(%rbp)
 	lea	intercept_look(%rip), %rbx
 	mov	%rbp, %rsp

@@ -76,12 +76,32 @@ static bool is_outside(void)
 	return !w || !atomic_load_explicit(&w->current, memory_order_relaxed);
 }
 
+/* Made anew until nothing interrupts it: what has come is for the outer call. */
+static long inner_again(struct call *c, long r)
+{
+	struct gt *self = gt_self();
+	bool signalled = false;
+
+	while (is_restart(r)) {
+		signalled |= park_take_signal(self);
+		r = intercept_again(c);
+	}
+	if (signalled)
+		park_signal(gt_handle(self));
+	return r;
+}
+
+/* Calls nest where the runtime itself, in a call, uses what makes one: the unwinder, whose
+ * locks are libc's.  The inner one is the runtime's code as the outer one is: nobody is
+ * preempted there, and no handler of the program's runs. */
 long intercept_full(struct call *c)
 {
 	if (unlikely(c->nr == SYS_futex) && is_outside())
 		return link_wake(c);
 	struct thread *t = thread_self();
 	struct call *outer = t->call;
+	const struct call *outer_placed = t->placed;
+	const bool inner = t->detained;
 
 	t->detained = true;
 	t->call = c;
@@ -94,11 +114,28 @@ long intercept_full(struct call *c)
 		if (unlikely(sig))
 			signal_raise(gt_self(), sig, SI_USER);
 	}
+	if (unlikely(inner)) {
+		r = inner_again(c, r);
+		t->placed = outer_placed;
+	}
 	t->call = outer;
-	t->detained = false;
-	if (is_restart(r))
-		r = intercept_end(c, r);
-	return r;
+	t->detained = inner;
+	return is_restart(r) ? intercept_end(c, r) : r;
+}
+
+/* What the runtime does in a call from now on it does as the program. */
+static void leave_calls(void)
+{
+	struct gt *self = gt_self();
+
+	if (self && gt_index(self) < THREADS_MAX)
+		thread_of(self)->detained = false;
+}
+
+void intercept_begin(void)
+{
+	fatal_hook = leave_calls;
+	intercept_on = true;
 }
 
 /* ---- start ---------------------------------------------------------------- */
@@ -200,7 +237,7 @@ int green_intercept_start(void)
 		fatal("the thread that takes the signals cannot start",
 		      "raise the limit on processes (ulimit -u) or memory (ulimit -v)");
 	heir_start();
-	intercept_on = true;
+	intercept_begin();
 	tally_start();
 	intercept_yield_start();
 	if (thread_adopt_main() < 0)

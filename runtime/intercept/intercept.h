@@ -26,5 +26,7 @@ int intercept_mode_from_environment(enum intercept_mode *mode);
 
 /* Is it on? Read by handlers of the runtime's own; written once. */
 extern internal bool intercept_on;
+/* Sets it. */
+void intercept_begin(void);
 
 #endif

@@ -231,7 +231,8 @@ static int start(void)
 	spawn_hook = own_tls_first;
 	own_tls = true;
 	fill_table();
-	link_on = intercept_on = true;
+	link_on = true;
+	intercept_begin();
 	link_wrap_handlers();
 	/* The caller sees handlers of signals as it installed them. */
 	return arm();

@@ -78,6 +78,7 @@ struct thread {
 };
 
 _Static_assert(sizeof(struct thread) == THREAD_SIZE, "as the entry has it");
+_Static_assert(offsetof(struct thread, detained) == THREAD_DETAINED, "as the entry has it");
 _Static_assert(offsetof(struct thread, room_call) == THREAD_ROOM_CALL, "as the entry has it");
 _Static_assert(sizeof(struct gt) == GT_SIZE && THREAD_SIZE == 2 * GT_SIZE, "as the entry has it");
 

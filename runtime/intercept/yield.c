@@ -37,9 +37,11 @@ void intercept_yielded(struct worker *w)
 		return;
 	}
 	bool *detained = &thread_self_fast()->detained;
+	const bool inner = *detained;
+
 	*detained = true;
 	sched_settle(w);
-	*detained = false;
+	*detained = inner;
 }
 
 long call_sched_yield(struct call *c)

@@ -298,8 +298,8 @@ CHECK(fault_in_own_guard)
 	EXPECT(pthread_attr_init(&a) == 0 && pthread_attr_setguardsize(&a, 0) == 0);
 	/* The second one gets the stack of the first. */
 	for (int i = 0; i < 2; i++) {
-		EXPECT(pthread_create(&t, &a, guards_itself, &a) == 0);
-		EXPECT(joined(t) == &a);
+		EXPECT(pthread_create(&t, &a, guards_itself, &old) == 0);
+		EXPECT(joined(t) == &old);
 	}
 	pthread_attr_destroy(&a);
 	EXPECT(sigaction(SIGSEGV, &old, NULL) == 0);
