@@ -4,7 +4,8 @@
 # Shows what a build does on another kernel: boots one in qemu-system, emulated
 # in software with two CPUs, and runs suites (all by default) on both engines
 # there, then the hello example, the benches (for their results, not their
-# speed) and httpd, asked by curl.  Needs no root.
+# speed), httpd, asked by curl, and, where they were built, greenrun's conformance
+# programs and greentrace.  Needs no root.
 #
 #   tests/bootstrap/qemu.sh [--limit SECONDS] DIRECTORY [KERNEL [SUITE ...]]
 #
@@ -98,6 +99,19 @@ done
 for program in tests/probe greenbench examples/hello examples/httpd; do
 	copy "$build/$program" "build/release/$program"
 done
+if [ -x "$build/tests/conform" ] && [ -e "$build/libgreenrun.so" ]; then
+	for file in tests/conform greenrun libgreenrun.so; do
+		copy "$build/$file" "build/release/$file"
+	done
+	# What pthread_cancel(3) loads.
+	copy "$("${CC:-cc}" -print-file-name=libgcc_s.so.1)" /lib/x86_64-linux-gnu/libgcc_s.so.1
+fi
+if [ -x "$build/greentrace" ]; then
+	copy "$build/greentrace" build/release/greentrace
+	"${CC:-cc}" -O1 -g -I "$build/include" -o "$work/traced" tests/e2e/traced.c \
+		"$build/libgreen.a" -l:liburing.a -lm -pthread
+	copy "$work/traced" build/release/traced
+fi
 install -D tests/run "$root/tests/run"
 install tests/bootstrap/qemu-init "$root/init"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
