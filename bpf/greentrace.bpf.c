@@ -542,7 +542,7 @@ static __always_inline struct request_key submitted(void *ctx, struct event_requ
 		                     BPF_CORE_READ(then, user_data) };
 }
 
-/* Of io_uring_submit_req, or, before Linux 6.4, io_uring_submit_sqe. */
+/* Of io_uring_submit_req, or, as 5.15 and 6.1 call it, io_uring_submit_sqe. */
 SEC("tp")
 int on_submit(void *ctx)
 {
@@ -572,7 +572,7 @@ int on_punt(struct trace_event_raw_io_uring_queue_async_work *ctx)
 
 	if (bpf_core_field_exists(ctx->user_data))
 		key.data = BPF_CORE_READ(ctx, user_data);
-	else /* before Linux 6.0 */
+	else /* 5.15 */
 		key.data = BPF_CORE_READ(ctx, req, user_data);
 	request = bpf_map_lookup_elem(&requests, &key);
 	if (request && !request->punted_ns)

@@ -47,7 +47,7 @@ struct trace_event_raw_io_uring_submit_sqe {
 } FOUND_AT_LOAD;
 
 struct io_kiocb {
-	__u64 user_data; /* before Linux 5.19 */
+	__u64 user_data; /* in 5.15 */
 } FOUND_AT_LOAD;
 
 struct trace_event_raw_io_uring_queue_async_work {

@@ -5,7 +5,7 @@
 # in software with two CPUs, and runs suites (all by default) on both engines
 # there, then the hello example, the benches (for their results, not their
 # speed), httpd, asked by curl, and, where they were built, greenrun's conformance
-# programs and greentrace.  Needs no root.
+# program in C and greentrace.  Needs no root.
 #
 #   tests/bootstrap/qemu.sh [--limit SECONDS] DIRECTORY [KERNEL [SUITE ...]]
 #

@@ -212,7 +212,6 @@ static int attach_kernel(struct attachment *a)
 
 	if (bpf_program__autoload(a->bpf->progs.on_submit))
 		r = keep_link(a, attach_submit(a->bpf->progs.on_submit));
-
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]) && !r; i++)
 		if (bpf_program__autoload(programs[i]))
 			r = keep_link(a, bpf_program__attach(programs[i]));
