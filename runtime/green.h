@@ -136,7 +136,8 @@ struct green_options {
 	unsigned offload_max;
 	/* A worker that runs one green thread for longer than this is reported
 	 * as stuck (in green_dump(), and on standard error when GREEN_DEBUG has
-	 * "stuck").  0: 100 ms.  GREEN_STUCK_MS. */
+	 * "stuck").  Time in which the whole process was stopped does not count.
+	 * 0: 100 ms.  GREEN_STUCK_MS. */
 	int64_t stuck_ns;
 	/* Workers are pinned to their CPUs unless set.  GREEN_PIN=0|1. */
 	bool no_pin;

@@ -34,6 +34,7 @@
 #define SLOW_NS GREEN_MS(1) /* between two looks around */
 #define EXPIRE_MAX 256      /* deadlines of a stuck worker, each tick: each is searched for */
 #define STUCK_EARLY_NS GREEN_MS(10) /* new work goes elsewhere from then on */
+#define MISSED_NS GREEN_MS(50)      /* so late a look comes where nobody ran */
 
 #define STOP 1u
 #define ASK 2u
@@ -217,6 +218,17 @@ static void look_at(struct worker *w, struct seen *seen, int64_t now)
 	}
 }
 
+/* The process was stopped, its control group frozen, the machine paused, or the monitor
+ * held up by its own report: what it did not see does not count against the workers. */
+static void forgive(int64_t missed_ns)
+{
+	if (missed_ns < MISSED_NS)
+		return;
+	for (unsigned i = 0; i < rt.workers_count; i++)
+		if (monitor.seen[i].since)
+			monitor.seen[i].since += missed_ns;
+}
+
 /* ---- deadlock ------------------------------------------------------------- */
 
 static bool asleep(const struct worker *w)
@@ -364,6 +376,8 @@ static int64_t tick(bool all_asleep)
 
 static void *monitor_thread(void *unused)
 {
+	int64_t due = INT64_MAX; /* the next look around */
+
 	(void)unused;
 	cpus_unbind();
 	atomic_store_explicit(&monitor.begun, 1, memory_order_release);
@@ -376,6 +390,7 @@ static void *monitor_thread(void *unused)
 			break;
 		int64_t now = sys.now();
 		bool all_asleep = true;
+		forgive(now - due);
 		monitor.due = turns_due(now);
 		if (monitor.due)
 			sched_wake_any();
@@ -398,8 +413,8 @@ static void *monitor_thread(void *unused)
 		if (next <= now)
 			next = now + HURRY_AGAIN_NS; /* it has been asked */
 		int64_t sweep = sweep_some(now);
-		sys_futex_wait((const uint32_t *)&monitor.asked, asked,
-		               sweep < next ? sweep : next);
+		due = sweep < next ? sweep : next;
+		sys_futex_wait((const uint32_t *)&monitor.asked, asked, due);
 	}
 	stall_stop();
 	return NULL;
