@@ -95,6 +95,8 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 {
 	struct sigaction action = *action_before(sig);
 	bool is_sent = info->si_code <= 0;
+	/* Instead of a signal that the full stack had no room for, or of a general fault. */
+	bool comes_again = !is_sent && info->si_code != SI_KERNEL;
 
 	if (action.sa_handler == SIG_IGN && is_sent)
 		return;
@@ -103,7 +105,7 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 		 * cannot be ignored. */
 		report_crash(sig);
 		set_default(sig);
-		if (is_sent)
+		if (!comes_again)
 			send_again(sig, info);
 		return;
 	}

@@ -332,6 +332,30 @@ TEST(a_stray_write_is_not_an_overflow)
 	check_no_report(d);
 }
 
+#if defined(__x86_64__)
+/* On a full stack of the program's own: the kernel sends this instead, and only once. */
+static void *no_room(void *arg)
+{
+	const long size = sysconf(_SC_PAGESIZE);
+	char *page = mmap(NULL, 2 * (size_t)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long nr = SYS_tgkill;
+
+	REQUIRE_EQ(mprotect(page + size, (size_t)size, PROT_READ | PROT_WRITE), 0);
+	signal(SIGUSR1, on_usr1); /* without SA_ONSTACK */
+	__asm__ volatile("mov %%rsp, %%rbx\n\tmov %4, %%rsp\n\tsyscall\n\tmov %%rbx, %%rsp"
+	                 : "+a"(nr)
+	                 : "D"(getpid()), "S"(syscall(SYS_gettid)), "d"(SIGUSR1),
+	                   "r"(page + size + 512)
+	                 : "rbx", "rcx", "r11", "memory");
+	return arg;
+}
+
+TEST(a_signal_without_room_elsewhere_kills)
+{
+	check_killed_by(die_in(no_room, "elsewhere", 0), SIGSEGV);
+}
+#endif
+
 static void *sender(void *arg)
 {
 	syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSEGV);
