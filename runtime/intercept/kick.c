@@ -28,6 +28,7 @@
 #define CALL_VECTOR_LIVE 1
 #define CALL_FRAMES_MAX 32
 #define CALL_FRAMES_SPAN ((uintptr_t)64 << 10)
+#define NEAR_STACK 4096 /* what -fstack-clash-protection lets a frame grow by at once */
 #define FX_SIZE 512
 #define FX_SOFTWARE 464 /* where the kernel says how large the state is */
 #define FX_MAGIC 0x46505853u
@@ -191,6 +192,14 @@ static bool bad_address(greg_t *r, struct gt *gt)
 	return true;
 }
 
+/* No pointer of the program's, but the runtime's own frames: the thread's stack is full.  To
+ * end the call with an error would lie to the program, and lead here again where its end
+ * needs as much. */
+static bool is_overflow(const siginfo_t *info, const greg_t *r)
+{
+	return (uintptr_t)info->si_addr - ((uintptr_t)r[REG_RSP] - NEAR_STACK) < 2 * NEAR_STACK;
+}
+
 /* As of a page that mprotect(2) has closed, which guards of stacks would be. */
 static void fault_at_guard(siginfo_t *info)
 {
@@ -212,7 +221,8 @@ static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 		return false;
 	if (!gt && w && intercept_on && (sig == SIGSEGV || sig == SIGBUS) &&
 	    (gt = atomic_load_explicit(&w->current, memory_order_relaxed)))
-		return bad_address(context->uc_mcontext.gregs, gt);
+		return !is_overflow(info, context->uc_mcontext.gregs) &&
+		       bad_address(context->uc_mcontext.gregs, gt);
 	if (!gt)
 		return false;
 	fault_at_guard(info);

@@ -7,12 +7,16 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #define ALTERNATE 65536
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (int)(1u << 31)
 #endif
@@ -55,6 +59,57 @@ CASE(overflow_of_a_small_thread)
 	pthread_attr_setstacksize(&a, 65536);
 	if (pthread_create(&t, &a, overflows, NULL) == 0)
 		joined(t);
+}
+
+static void hears(int sig)
+{
+	(void)sig;
+}
+
+static struct {
+	char *low; /* of its stack */
+	size_t left;
+} fills;
+
+static void *fills_its_stack(void *argument)
+{
+	char here;
+	volatile char *most = __builtin_alloca((size_t)(&here - fills.low) - fills.left);
+
+	most[0] = here = 1;
+	raise(SIGUSR1);
+	return argument;
+}
+
+/* A call from a stack that has no room for the signal's frame, nor for greenrun's. */
+static void raises_with(size_t left)
+{
+	const size_t page = 4096, size = 4 * page;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	char *low = mmap(NULL, page + size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	pthread_attr_t a;
+	pthread_t t;
+
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+	signal(SIGUSR1, hears);
+	raise(SIGUSR1); /* the linker has done its part, which needs as much */
+	mprotect(low, page, PROT_NONE);
+	fills.low = low + page;
+	fills.left = left;
+	pthread_attr_init(&a);
+	pthread_attr_setstack(&a, low + page, size);
+	if (pthread_create(&t, &a, fills_its_stack, NULL) == 0)
+		joined(t);
+}
+
+CASE(overflow_in_a_call)
+{
+	raises_with(getauxval(AT_MINSIGSTKSZ) * 5 / 8);
+}
+
+CASE(overflow_at_the_end_of_a_call)
+{
+	raises_with(getauxval(AT_MINSIGSTKSZ) * 7 / 8);
 }
 
 CASE(overflow_of_main)
