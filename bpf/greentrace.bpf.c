@@ -166,6 +166,8 @@ int on_enter(struct pt_regs *ctx)
 	struct event_stack *e = bpf_map_lookup_elem(&place, &zero);
 	__s32 fd = (__s32)argument(ctx, 3);
 
+	if (!begun)
+		return 0;
 	if (n)
 		__sync_fetch_and_add(n, 1);
 	else if (bpf_map_update_elem(&entries, &key, &one, BPF_NOEXIST) == 0 && e)
@@ -294,7 +296,7 @@ static __always_inline void begin_blocked(struct worker *w, struct task_struct *
 {
 	__u64 thread = user_word(w->address + worker_current);
 
-	if (!thread || !blocked_min_ns)
+	if (!thread || !blocked_min_ns || !begun)
 		return;
 	w->event.thread = user_word(thread + gt_id);
 	note_place(w, task);
@@ -318,7 +320,7 @@ static __always_inline void worker_leaves(struct worker *w, struct task_struct *
 {
 	bool sleeps = task->__state != 0;
 
-	w->queued_at = preempt || !sleeps ? bpf_ktime_get_ns() : 0;
+	w->queued_at = begun && (preempt || !sleeps) ? bpf_ktime_get_ns() : 0;
 	if (!w->blocked_at || w->asleep || !sleeps || !still_in_call(w, task)) {
 		settle(w, task);
 		if (sleeps)
@@ -376,7 +378,7 @@ int BPF_PROG(on_wakeup, struct task_struct *task)
 	if ((__u32)task->tgid != target_tgid)
 		return 0;
 	w = bpf_map_lookup_elem(&workers, &tid);
-	if (w)
+	if (w && begun)
 		w->queued_at = bpf_ktime_get_ns();
 	return 0;
 }
@@ -450,7 +452,7 @@ int BPF_PROG(on_syscall, struct pt_regs *regs, long number)
 		return 0;
 	w = bpf_map_lookup_elem(&workers, &tid);
 	/* One that is gone on with has been seen. */
-	if (!w || is_for_probes(number) || number == RESTART_SYSCALL)
+	if (!w || !begun || is_for_probes(number) || number == RESTART_SYSCALL)
 		return 0;
 	bpf_probe_read_kernel(&r, sizeof(r), regs);
 	thread = user_word(w->address + worker_current);

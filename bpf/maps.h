@@ -17,6 +17,10 @@
  * process in a third.  What its probes find out is right. */
 __u32 target_tgid = 0;
 
+/* Is it looked at?  Not yet while probes are put in, and no longer while they are taken out:
+ * that takes a while, and what workers count or wait for meanwhile is not the program's. */
+__u32 begun = 0;
+
 /* Where its code and its data are: some may be elsewhere once it runs. */
 __u64 text_start = 0;
 __u64 text_end = 0;

@@ -83,6 +83,23 @@ test_live_process() {
 	has 'a row' ' sleep +busy \(traced.c:[0-9]+\)$' "$temp/out" && stop_serving
 }
 
+# A regression: what probes counted while others were put in or taken out was counted, too.
+test_same_stretch() {
+	local sleeps calls
+	start "$temp/traced" serve || return 1
+	trace 0 record "$temp/recording" --entries --syscalls -d 0.2 -p "$pid" || return 1
+	trace 0 report "$temp/recording" -j || return 1
+	grep '"function":"busy"' "$temp/out" >"$temp/busy" && mv "$temp/busy" "$temp/out"
+	sleeps=$(seen sleep entries)
+	calls=$(sed -n 's/^{"type":"syscall",.*"count":\([0-9]*\),.*/\1/p' "$temp/out" |
+		awk '{ n += $1 } END { printf "%.0f", n }')
+	at_least 'sleeps' 1 "$sleeps" || return 1
+	# Each of eight threads may be between the two at either end.
+	at_least "calls, one before each of $sleeps sleeps" $((sleeps - 16)) "$calls" || return 1
+	at_least "sleeps, one behind each of $calls calls" $((calls - 16)) "$sleeps" || return 1
+	stop_serving
+}
+
 # Whoever is killed leaves what there was until then.
 test_cut_short() {
 	local size cut
@@ -137,7 +154,7 @@ objcopy --redefine-sym evil_function=$'evil\e[31m</script>' "$temp/traced" || ex
 
 check usage test_usage
 needs_tracing recording
-for name in truth views contracts live_process cut_short damaged hostile_names; do
+for name in truth views contracts live_process same_stretch cut_short damaged hostile_names; do
 	check $name test_$name
 done
 summary

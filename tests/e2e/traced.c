@@ -488,8 +488,10 @@ static void *busy(void *arg)
 {
 	while (!over) {
 		green_yield();
-		if (++rounds % 64 == 0)
+		if (++rounds % 64 == 0) {
+			syscall(SYS_getppid); /* as many as sleeps */
 			green_sleep(GREEN_US(50));
+		}
 	}
 	return arg;
 }

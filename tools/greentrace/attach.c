@@ -332,6 +332,16 @@ int attach(struct session *s, const struct receiver *r, const char **what)
 	return error ? error : sample_all(s, what);
 }
 
+void attachment_begin(struct attachment *a)
+{
+	a->bpf->bss->begun = 1;
+}
+
+void attachment_end(struct attachment *a)
+{
+	a->bpf->bss->begun = 0;
+}
+
 void detach(struct attachment *a)
 {
 	for (unsigned i = 0; i < a->samplers_count; i++)

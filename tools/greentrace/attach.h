@@ -10,6 +10,10 @@
 /* 0 or -errno, with *what then saying what it was about. */
 int attach(struct session *s, const struct receiver *r, const char **what);
 void detach(struct attachment *a);
+/* What the kernel counts and who blocks is looked at only in between: from when all is attached
+ * until anything is taken out again. */
+void attachment_begin(struct attachment *a);
+void attachment_end(struct attachment *a);
 /* Frees it; detaches first. */
 void attachment_free(struct attachment *a);
 

@@ -226,7 +226,7 @@ int run(const struct options *o)
 	}
 	/* Taking the probes out of many processes takes a while. */
 	for (size_t i = 0; i < r.count; i++)
-		r.all[i]->stopped_ns = clock_now();
+		trace_end(r.all[i]);
 	while (r.count > 0)
 		finish(&r, r.all[--r.count], false);
 	free(r.all);

@@ -264,6 +264,8 @@ int trace_start(struct trace *t, const struct options *o, const struct look *loo
 	if (status != EXIT_OK)
 		return status;
 	status = session_attach(&t->session, &wishes, &receiver);
+	if (status == EXIT_OK)
+		attachment_begin(t->session.attachment);
 	t->started_ns = t->marked_ns = clock_now();
 	t->started_ticks = clock_ticks(&t->clock);
 	if (status == EXIT_OK && o->command == RECORD)
@@ -280,10 +282,17 @@ bool trace_poll(struct trace *t, int ms)
 	return session_poll(&t->session, ms);
 }
 
+void trace_end(struct trace *t)
+{
+	if (t->stopped_ns)
+		return;
+	t->stopped_ns = clock_now();
+	attachment_end(t->session.attachment);
+}
+
 void trace_stop(struct trace *t)
 {
-	if (!t->stopped_ns)
-		t->stopped_ns = clock_now();
+	trace_end(t);
 	session_detach(&t->session);
 	if (t->session.wishes.entries)
 		attachment_entries(t->session.attachment, take_entry, t);

@@ -89,6 +89,9 @@ bool trace_poll(struct trace *t, int ms);
 /* Counts that are kept in the kernel, as they are now. */
 void trace_count(struct trace *t);
 
+/* The time is up: what happens from now on is not counted. */
+void trace_end(struct trace *t);
+
 /* Detaches and takes the rest. */
 void trace_stop(struct trace *t);
 void trace_free(struct trace *t);
