@@ -52,9 +52,10 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           STRUCT(gt), FIELD(gt, sp), FIELD(gt, park), FIELD(gt, stack), FIELD(gt, worker),
 	           FIELD(gt, state), FIELD(gt, why), FIELD(gt, wait_obj), FIELD(gt, wait_pc),
 	           FIELD(gt, since_ns), FIELD(gt, ext), FIELD(gt, id), FIELD(gt, fn),
-	           FIELD(gt, spawn_pc), CONSTANT(GT_INDEX_BITS), CONSTANT(GT_CANCELLED),
-	           CONSTANT(GT_MIGRATABLE), CONSTANT(GT_FOREIGN), CONSTANT(GT_LIVE),
-	           CONSTANT(GT_SYSTEM), CONSTANT(PARK_SAVED), NAMED("state:starting", GT_FREE),
+	           FIELD(gt, spawn_pc), FIELD(gt, kind), CONSTANT(GT_KIND_HANDLER),
+	           CONSTANT(GT_INDEX_BITS), CONSTANT(GT_CANCELLED), CONSTANT(GT_MIGRATABLE),
+	           CONSTANT(GT_FOREIGN), CONSTANT(GT_LIVE), CONSTANT(GT_SYSTEM),
+	           CONSTANT(PARK_SAVED), NAMED("state:starting", GT_FREE),
 	           NAMED("state:fresh", GT_FRESH), NAMED("state:ready", GT_READY),
 	           NAMED("state:running", GT_RUNNING), NAMED("state:parked", GT_PARKED),
 	           NAMED("state:ended", GT_DEAD),
@@ -62,7 +63,7 @@ __attribute__((used)) struct descriptor green_descriptor = {
 	           NUMBER("text", (uintptr_t)__start_green_text, 0),
 	           NUMBER("text.end", (uintptr_t)__stop_green_text, 0),
 
-	           STRUCT(gt_ext), FIELD(gt_ext, name),
+	           STRUCT(gt_ext), FIELD(gt_ext, name), FIELD(gt_ext, user_fn),
 
 	           /* As park_why_name() has them. */
 	           NAMED("why:nothing", PARK_NONE), NAMED("why:yield", PARK_YIELD),

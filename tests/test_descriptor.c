@@ -181,6 +181,37 @@ GREEN_TEST(a_parked_thread_is_described)
 	CHECK_EQ(green_join(thread, NULL), 0);
 }
 
+static void *reported(void *arg)
+{
+	return arg;
+}
+
+/* What it runs and who spawned it is not said by gt.fn and gt.spawn_pc alone. */
+GREEN_TEST(those_that_the_library_spawns_are_told_apart)
+{
+	struct spawn spawn = { .fn = locker, .worker = -1, .pc = (void *)(uintptr_t)reported };
+	uint64_t handler = item("GT_KIND_HANDLER")->value, ext;
+	green_t threads[2];
+
+	CHECK_EQ(green_mutex_lock(&mutex), 0);
+	spawn.handler = true;
+	CHECK_EQ(sched_spawn(&spawn, &threads[0]), 0);
+	spawn.handler = false;
+	spawn.user_fn = reported;
+	CHECK_EQ(sched_spawn(&spawn, &threads[1]), 0);
+	const struct gt *served = gt_lookup(threads[0]), *of_pool = gt_lookup(threads[1]);
+	CHECK(read_field(served, "gt.kind") & handler);
+	CHECK_EQ(read_field(served, "gt.spawn_pc"), (uintptr_t)reported);
+	CHECK(!(read_field(of_pool, "gt.kind") & handler));
+	ext = read_field(of_pool, "gt.ext");
+	CHECK_EQ(read_field((const void *)ext, /* NOLINT(performance-no-int-to-ptr) */
+	                    "gt_ext.user_fn"),
+	         (uintptr_t)reported);
+	CHECK_EQ(green_mutex_unlock(&mutex), 0);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(green_join(threads[i], NULL), 0);
+}
+
 GREEN_TEST(the_worker_that_runs_it_is_found)
 {
 	const char *runtime = object_at("rt");

@@ -73,6 +73,24 @@ test_census() {
 	"$temp/jsoncheck" program=sights <"$temp/out"
 }
 
+# What the library begins them with is named nowhere: green_serve() has one function for all,
+# and a pool, too.
+test_library_spawns() {
+	start "$temp/sights" --served || return 1
+	succeeds "$pid" || return 1
+	has 'a handler' '^[0-9]+ +[a-z]+ +served .* green_serve$' "$temp/out" || return 1
+	has 'one of a pool' '^[0-9]+ +parked +pooled +sleep .* library_spawns\+' "$temp/out" || return 1
+	succeeds "$pid" --json || return 1
+	has 'a handler' '"runs":\{"pc":"0x[0-9a-f]+","offset":0,"function":"served",[^}]*\},"spawned":\{"function":"green_serve"\}' \
+		"$temp/out" || return 1
+	succeeds "$pid" --census || return 1
+	has 'a handler' '^ .* 1  served +green_serve$' "$temp/out" || return 1
+	command -v gdb >/dev/null || return 0
+	gdb_says -p "$pid" -ex "source $script" -ex 'info green-threads' || return
+	has 'a handler, to gdb' '^[0-9]+ +[a-z]+ +served .* green_serve$' "$temp/gdb" || return 1
+	has 'one of a pool, to gdb' '^[0-9]+ +parked +pooled .* library_spawns\+' "$temp/gdb"
+}
+
 test_json() {
 	local left right
 	start "$temp/sights" || return 1
@@ -348,7 +366,7 @@ strip -o "$temp/stripped" "$temp/sights"
 make_sights shared -L "$build" -Wl,-rpath,"$PWD/$build" -lgreen
 strip -o "$temp/shared_stripped" "$temp/shared"
 
-for name in list names_are_escaped stacks one_thread waits census json leaves_it_alone two_thousand \
+for name in list names_are_escaped stacks one_thread waits census library_spawns json leaves_it_alone two_thousand \
 	deleted under_load ends_meanwhile ends_any_time not_libgreen no_such_process \
 	not_started other_version not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
 	gdb_other_program; do

@@ -198,6 +198,13 @@ await_testator testator' "$(awk '
 		/^ +woken by / && place ~ /^await/ { print place, $3 }' "$temp/out" | sort -u)"
 }
 
+test_served() {
+	compile sights tests/e2e/sights.c "${archive[@]}"
+	start "$temp/sights" --served || return 1
+	trace 0 sites -d 0.5 -p "$pid" || return 1
+	has 'who wakes the other' '^ +woken by served$' "$temp/out"
+}
+
 # Where the kernel does not trust the counter, records go by nanoseconds: also those that are
 # looked at when the program has ended.
 test_unseen_clock() {
@@ -433,8 +440,8 @@ check lying_head test_lying_head
 check lying_workers test_lying_workers
 needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog unseen_hog \
-	unseen_clock many_workers heirs no_yield lockfile hostile_names terminal intervals twenty_times \
-	killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
+	unseen_clock many_workers heirs served no_yield lockfile hostile_names terminal intervals \
+	twenty_times killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
 	pipe_for_debug_information pid_namespace exit_status json; do
 	check $name test_$name
 done

@@ -6,6 +6,8 @@
  *	                      sleep, every tenth of which never hibernates
  *	sights --restless     a thousand that sleep for some milliseconds, again and again
  *	sights --churn        threads that spawn, yield, sleep, wake one another and end
+ *	sights --served       one of green_serve(), which wakes another again and again, and one
+ *	                      of a pool
  *	sights --before       the runtime has not been started
  *	sights --crash        one that aborts, some calls deep
  *
@@ -212,6 +214,55 @@ static void *nap(void *arg)
 	return arg;
 }
 
+/* ---- those that the library spawns ---------------------------------------------- */
+
+static void served(int fd, void *arg)
+{
+	(void)fd;
+	(void)arg;
+	while (!done) {
+		green_sleep(GREEN_MS(10));
+		green_sem_post(&aimed);
+	}
+}
+
+static void *serve(void *arg)
+{
+	green_serve(*(int *)arg, served, NULL, NULL);
+	return arg;
+}
+
+static void *pooled(void *arg)
+{
+	return sleeper(arg);
+}
+
+static void *aim(void *arg)
+{
+	while (!done)
+		green_sem_wait(&aimed);
+	return arg;
+}
+
+static void *library_spawns(void *arg)
+{
+	int fd = green_listen("127.0.0.1:0", 0);
+	char address[32];
+	green_pool_t *pool = green_pool_new(1);
+
+	start("server", serve, &fd);
+	snprintf(address, sizeof(address), "127.0.0.1:%d", green_port(fd));
+	if (green_connect_host(address) < 0 || green_pool_spawn(pool, pooled, NULL))
+		abort();
+	start("aim", aim, NULL);
+	for (int i = 0; i < 2; i++)
+		green_sem_wait(&aimed);
+	say_ready();
+	green_offload(waits_for_input, NULL, NULL);
+	_exit(0);
+	return arg;
+}
+
 /* ---- a load ----------------------------------------------------------------- */
 
 static void *brief(void *arg)
@@ -266,6 +317,8 @@ int main(int argc, char **argv)
 	}
 	if (argc > 1 && !strcmp(argv[1], "--restless"))
 		return green_run(nap, NULL, NULL) != 0;
+	if (argc > 1 && !strcmp(argv[1], "--served"))
+		return green_run(library_spawns, NULL, NULL) != 0;
 	if (argc > 1 && !strcmp(argv[1], "--crash"))
 		more = -1;
 	return green_run(argc > 1 && !strcmp(argv[1], "--churn") ? load : each_kind, &more, NULL) !=

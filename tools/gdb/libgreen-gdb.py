@@ -118,6 +118,10 @@ class Thread:
         for field in ("sp", "park", "stack", "worker", "state", "why", "wait_obj", "wait_pc",
                       "since_ns", "ext", "fn", "spawn_pc"):
             setattr(self, field, layout.get(raw, "gt." + field))
+        if "gt.kind" in layout.items and layout.get(raw, "gt.kind") & layout["GT_KIND_HANDLER"]:
+            self.fn, self.spawn_pc = self.spawn_pc, 0  # of green_serve()
+        elif self.ext and "gt_ext.user_fn" in layout.items:
+            self.fn = layout.peek(self.ext, "gt_ext.user_fn") or self.fn
         self.is_lent = not self.stack >> layout["STACK_ID_SHIFT"]  # its stack: not in an arena
 
     def state_name(self):
@@ -180,10 +184,6 @@ def symbol(address):
                   said).strip()
 
 
-def place(address):
-    return symbol(address - 1) if address else "?"
-
-
 class Runtime:
     def __init__(self):
         if gdb.selected_inferior().pid == 0:
@@ -192,9 +192,8 @@ class Runtime:
         self.stacks = Stacks(layout)
         self.table = number(read(layout["gt_table"], 8))
         rt = layout["rt"]
-        count = layout.peek(rt, "runtime.workers_count")
         self.workers = {}
-        for i in range(count):
+        for i in range(layout.peek(rt, "runtime.workers_count")):
             worker = number(read(rt + layout["runtime.workers"] + 8 * i, 8))
             raw = layout.read("worker", worker)
             self.workers[layout.get(raw, "worker.current")] = layout.get(raw, "worker.tid")
@@ -430,10 +429,11 @@ the OS thread of its worker while it runs, and who spawned it."""
               % ("ID", "STATE", "NAME", "WAITS ON", "RUNS ON", "SPAWNED AT"))
         for thread in runtime.threads():
             runs_on = runtime.workers.get(thread.address)
-            state = "running" if runs_on else thread.state_name()
+            origin = "" if thread.is_foreign() else (
+                symbol(thread.spawn_pc - 1) if thread.spawn_pc else "green_serve")
             print("%-12d %-8s %-24s %-36s %-8s %s%s"
-                  % (thread.id, state, thread.name(), thread.waits_on(runtime.table),
-                     runs_on or "", "" if thread.is_foreign() else place(thread.spawn_pc),
+                  % (thread.id, "running" if runs_on else thread.state_name(), thread.name(),
+                     thread.waits_on(runtime.table), runs_on or "", origin,
                      ", hibernated" if runtime.stacks.is_hibernated(thread) else ""))
 
 

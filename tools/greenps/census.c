@@ -63,12 +63,14 @@ static void add_living(struct census *c, const struct view *view)
 	for (size_t i = 0; i < s->threads_count; i++) {
 		const struct thread *thread = &s->threads[i];
 		long size, used = stack_used(s, thread, &size);
-		struct site *site = thread->foreign ? NULL : site_of(c, thread->spawn_pc);
+		uint64_t pc = thread->spawn_pc ? thread->spawn_pc : thread->fn;
+		struct site *site = thread->foreign ? NULL : site_of(c, pc);
 		if (!site)
 			continue;
 		site->alive++;
 		if (!site->fn)
 			site->fn = thread->fn;
+		site->is_handler = site->is_handler || !thread->spawn_pc;
 		if (used > 0 && (uint64_t)used > site->deepest) {
 			site->deepest = (uint64_t)used;
 			site->size = (uint64_t)size;

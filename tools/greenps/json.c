@@ -106,7 +106,10 @@ static void print_thread(const struct view *view, const struct thread *thread)
 		printf(",\"worker\":%u,", thread->worker);
 		print_place(view, "runs", thread->fn, false);
 		printf(",");
-		print_place(view, "spawned", thread->spawn_pc, true);
+		if (thread->spawn_pc)
+			print_place(view, "spawned", thread->spawn_pc, true);
+		else
+			printf("\"spawned\":{\"function\":\"green_serve\"}");
 	}
 	if (size)
 		printf(",\"stack_size\":%ld,\"hibernated\":%s", size,

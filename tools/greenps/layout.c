@@ -228,7 +228,8 @@ static int check(const struct layout *l)
 	bool ok = l->index_bits.value < 64 && l->gt.size > 0 && l->frame.size <= STRUCT_SIZE_MAX &&
 	          fits(l->frame_pc, l->frame) && l->stack_id_shift.value < 32 &&
 	          l->colour_shift.value < 32 && l->colour_factor.value < 65536 &&
-	          l->colour_mask.value < 65536 && fits(l->gt_ext_name, l->gt_ext_struct);
+	          l->colour_mask.value < 65536 && fits(l->gt_ext_name, l->gt_ext_struct) &&
+	          (l->gt_kind.size == UINT64_MAX || fits(l->gt_kind, l->gt));
 #define ALL_FIT(array, in)                                              \
 	for (size_t i = 0; i < sizeof(array) / sizeof((array)[0]); i++) \
 		ok = ok && fits((array)[i], in);
@@ -313,6 +314,30 @@ bool layout_global(struct target *t, struct field f, uint64_t *value)
 {
 	*value = 0;
 	return f.size <= sizeof(*value) && target_read(t, f.value, value, f.size);
+}
+
+/* Its spawn_pc is the function; a runtime that does not say its kind may have some, too. */
+static bool is_handler(const struct layout *l, const void *raw)
+{
+	return l->gt_kind.size != UINT64_MAX && l->kind_handler.size != UINT64_MAX &&
+	       (layout_get(raw, l->gt_kind) & l->kind_handler.value);
+}
+
+uint64_t layout_function(const struct layout *l, struct target *t, const void *raw)
+{
+	uint64_t ext = layout_get(raw, l->gt_ext), function = 0;
+	struct field user_fn = { ext + l->gt_ext_user_fn.value, l->gt_ext_user_fn.size };
+
+	if (is_handler(l, raw))
+		return layout_get(raw, l->gt_spawn_pc);
+	if (ext)
+		layout_global(t, user_fn, &function);
+	return function ? function : layout_get(raw, l->gt_fn);
+}
+
+uint64_t layout_origin(const struct layout *l, const void *raw)
+{
+	return is_handler(l, raw) ? 0 : layout_get(raw, l->gt_spawn_pc);
 }
 
 const char *layout_state(const struct layout *l, unsigned state)

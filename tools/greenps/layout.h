@@ -113,6 +113,9 @@ struct field {
 	X(trace_hot, "trace_hot")                       \
 	X(text, "text")                                 \
 	X(text_end, "text.end")                         \
+	X(gt_kind, "gt.kind")                           \
+	X(kind_handler, "GT_KIND_HANDLER")              \
+	X(gt_ext_user_fn, "gt_ext.user_fn")             \
 	X(io_op_gt, "io_op.waiter.gt")                  \
 	X(worker_trace_records, "worker.trace.records") \
 	X(worker_trace_head, "worker.trace.head")
@@ -140,6 +143,11 @@ int layout_find(struct layout *l, struct target *t);
 
 /* The number in the field of the struct that was read to raw. */
 uint64_t layout_get(const void *raw, struct field f);
+
+/* What the thread whose descriptor was read to raw runs, for people, and the call that spawned
+ * it; 0: green_serve().  As gt_function() and gt_origin() of the runtime. */
+uint64_t layout_function(const struct layout *l, struct target *t, const void *raw);
+uint64_t layout_origin(const struct layout *l, const void *raw);
 
 /* The number at a global object of 1, 2, 4 or 8 bytes. */
 bool layout_global(struct target *t, struct field f, uint64_t *value);

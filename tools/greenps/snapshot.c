@@ -58,17 +58,17 @@ static bool decode(const struct snapshot *s, const char *raw, uint32_t index, st
 	thread->object = layout_get(raw, l->gt_wait_obj);
 	thread->wait_pc = layout_get(raw, l->gt_wait_pc);
 	thread->since_ns = (int64_t)layout_get(raw, l->gt_since_ns);
-	thread->spawn_pc = layout_get(raw, l->gt_spawn_pc);
-	thread->fn = layout_get(raw, l->gt_fn);
+	thread->spawn_pc = layout_origin(l, raw);
 	thread->fd = -1;
 	return !thread->foreign || thread_is_parked(s, thread);
 }
 
-static void read_name(struct snapshot *s, const char *raw, struct thread *thread)
+static void read_names(struct snapshot *s, const char *raw, struct thread *thread)
 {
 	uint64_t ext = layout_get(raw, s->layout.gt_ext);
 	size_t size = s->layout.gt_ext_name.size;
 
+	thread->fn = layout_function(&s->layout, s->t, raw);
 	if (size >= sizeof(thread->name))
 		size = sizeof(thread->name) - 1;
 	if (ext && !target_read(s->t, ext + s->layout.gt_ext_name.value, thread->name, size))
@@ -128,7 +128,7 @@ bool snapshot_look(struct snapshot *s, uint32_t index, struct thread *thread)
 		if (!target_read(s->t, address, raw, s->layout.gt.size) ||
 		    !decode(s, raw, index, thread))
 			return false;
-		read_name(s, raw, thread);
+		read_names(s, raw, thread);
 		read_object(s, thread);
 		thread->settled = target_read(s->t, address, raw, s->layout.gt.size) &&
 		                  decode(s, raw, index, &again) && same(thread, &again);
@@ -191,7 +191,7 @@ static int look_at_block(struct snapshot *s, uint32_t first, uint32_t count, cha
 		const char *at = raw + i * size;
 		if (!decode(s, at, first + i, &thread))
 			continue;
-		read_name(s, at, &thread);
+		read_names(s, at, &thread);
 		read_object(s, &thread);
 		if (!add_thread(s, &thread))
 			return problem("no memory for so many green threads");

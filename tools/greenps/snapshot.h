@@ -25,7 +25,8 @@ struct worker_view {
 struct thread {
 	uint64_t id; /* the handle, as green_self() returns it */
 	uint64_t address;
-	uint64_t park, sp, object, wait_pc, spawn_pc, fn;
+	uint64_t park, sp, object, wait_pc, fn;
+	uint64_t spawn_pc; /* 0: of green_serve() */
 	int64_t since_ns;
 	uint64_t owner; /* of the mutex, or the thread to be joined: a handle; 0 */
 	int32_t fd;     /* for io and close; -1 */

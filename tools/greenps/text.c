@@ -111,6 +111,14 @@ static const char *wait_of(const struct view *view, const struct thread *thread,
 	return to;
 }
 
+static const char *origin_of(const struct view *view, const struct thread *thread, char *to,
+                             size_t size)
+{
+	if (thread->foreign)
+		return "-";
+	return thread->spawn_pc ? place(view, thread->spawn_pc, true, to, size) : "green_serve";
+}
+
 static void stack_text(const struct view *view, const struct thread *thread, char *to, size_t size)
 {
 	long whole, used = stack_used(view->s, thread, &whole);
@@ -167,8 +175,7 @@ static void print_row(const struct view *view, const struct thread *thread, stru
 	printf("%-12" PRIu64 " %-8s %-*s %-*s %9s %12s %6s %s%s%s\n", thread->id,
 	       state_of(view->s, thread), w.name, name_of(view, thread, name, sizeof(name)), w.wait,
 	       wait_of(view, thread, wait, sizeof(wait)), since, stack, worker,
-	       thread->foreign ? "-"
-	                       : place(view, thread->spawn_pc, true, spawned, sizeof(spawned)),
+	       origin_of(view, thread, spawned, sizeof(spawned)),
 	       thread->hibernated ? ", hibernated" : "", thread->cancelled ? ", cancelled" : "");
 }
 
