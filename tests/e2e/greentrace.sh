@@ -302,6 +302,20 @@ test_intervals() {
 	clean 'the tables' "$temp/out" && stop_serving
 }
 
+# Regressions: of the time that was asked for, the last table was not shown; and intervals
+# were not counted where one table comes at the end.
+test_intervals_end() {
+	start "$temp/traced" serve || return 1
+	trace 0 -d 0.2 -p "$pid" || return 1
+	equal 'tables of a part' 1 "$(grep -c '^ *PARKS ' "$temp/out")" || return 1
+	trace 0 -d 1 -p "$pid" || return 1
+	equal 'tables of a whole' 1 "$(grep -c '^ *PARKS ' "$temp/out")" || return 1
+	trace 0 -c -p "$pid" 0.1 2 || return 1
+	equal 'tables at the end' 1 "$(grep -c '^ *PARKS ' "$temp/out")" || return 1
+	trace 0 --assert-no-blocked 60000 -p "$pid" 0.1 2 || return 1
+	equal 'tables with a contract' 0 "$(grep -c '^ *PARKS ' "$temp/out")" && stop_serving
+}
+
 # ---- coming and going ----------------------------------------------------------------
 
 detached() {
@@ -441,7 +455,7 @@ check lying_workers test_lying_workers
 needs_tracing attaching
 for name in check wrong_targets closed_output probes frames_without_pointers blocked hog unseen_hog \
 	unseen_clock many_workers heirs served no_yield lockfile hostile_names terminal intervals \
-	twenty_times killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
+	intervals_end twenty_times killed_tracer two_tracers target_ends replaced_on_disk object_file_mapped \
 	pipe_for_debug_information pid_namespace exit_status json; do
 	check $name test_$name
 done

@@ -184,25 +184,25 @@ static void show_all(struct run *r, int64_t now)
 	terminal_line(&r->look);
 }
 
+/* The last interval is as long as the time that was left. */
 static void follow(struct run *r)
 {
 	const struct options *o = r->options;
 	int64_t interval = o->interval_ns ? (int64_t)o->interval_ns : SECOND;
 	int64_t next = r->started_ns + interval;
-	uint64_t shown = 0;
+	uint64_t intervals = 0;
 
-	while (poll_all(r)) {
+	while (poll_all(r) && !interrupted && !terminal_key(&r->look)) {
 		int64_t now = clock_now();
-		if (interrupted || terminal_key(&r->look) ||
-		    (o->duration_ns && now - r->started_ns >= (int64_t)o->duration_ns))
-			return;
-		if (o->many && now - r->looked_ns >= SECOND)
+		bool over = o->duration_ns && now - r->started_ns >= (int64_t)o->duration_ns;
+		if (!over && o->many && now - r->looked_ns >= SECOND)
 			look_for_processes(r);
-		if (now < next || only_at_end(o))
+		if (!over && now < next)
 			continue;
-		show_all(r, now);
+		if (!only_at_end(o))
+			show_all(r, now);
 		next += interval * ((now - next) / interval + 1);
-		if (++shown == o->count)
+		if (over || ++intervals == o->count)
 			return;
 	}
 }
