@@ -141,14 +141,14 @@ static void on_kick(int sig, siginfo_t *info, void *opaque)
 }
 
 /* The default action, when the handler has returned and the instruction is tried again;
- * behind a trap it is not. */
+ * behind a trap, or a call that a filter has trapped, it is not. */
 static void die_of(int sig)
 {
 	struct signal_action action;
 
 	memset(&action, 0, sizeof(action));
 	sys4(SYS_rt_sigaction, sig, &action, NULL, sizeof(action.mask));
-	if (sig == SIGTRAP)
+	if (sig == SIGTRAP || sig == SIGSYS)
 		sys3(SYS_tgkill, signals.pid, sys0(SYS_gettid), sig);
 }
 
@@ -208,6 +208,28 @@ static void fault_at_guard(siginfo_t *info)
 		info->si_code = SEGV_ACCERR;
 }
 
+/* A filter of the program's (seccomp(2)) has trapped what the runtime called for it: the
+ * handler runs at the end of the call, and makes its result. */
+RACY static bool is_trapped(siginfo_t *info, struct gt *gt)
+{
+	struct thread *t = thread_of(gt);
+	void (*handler)(int) = signals.actions[SIGSYS].handler.plain;
+
+	return handler != SIG_DFL && handler != SIG_IGN &&
+	       !(signal_mask_of(t) & SIGNAL_BIT(SIGSYS)) && signal_send(t, info, false) >= 0;
+}
+
+static bool on_behalf(int sig, siginfo_t *info, greg_t *r, const struct worker *w)
+{
+	struct gt *gt = atomic_load_explicit(&w->current, memory_order_relaxed);
+
+	if (!gt)
+		return false;
+	if (sig == SIGSYS)
+		return is_trapped(info, gt);
+	return (sig == SIGSEGV || sig == SIGBUS) && !is_overflow(info, r) && bad_address(r, gt);
+}
+
 /* A fault of the program's own code, or of the runtime on behalf of it. */
 static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 {
@@ -219,12 +241,8 @@ static bool on_program_fault(int sig, siginfo_t *info, void *opaque)
 		return true;
 	if (!signal_code_is_fault(info))
 		return false;
-	if (!gt && w && intercept_on && (sig == SIGSEGV || sig == SIGBUS) &&
-	    (gt = atomic_load_explicit(&w->current, memory_order_relaxed)))
-		return !is_overflow(info, context->uc_mcontext.gregs) &&
-		       bad_address(context->uc_mcontext.gregs, gt);
 	if (!gt)
-		return false;
+		return w && intercept_on && on_behalf(sig, info, context->uc_mcontext.gregs, w);
 	fault_at_guard(info);
 	struct thread *t = thread_of(gt);
 	spin_lock(&signals.lock);
@@ -307,7 +325,9 @@ void kick_start(void)
 	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		signal_install(faults[i], on_fault, 0);
 	fault_hook = on_program_fault;
-	dispatch_other = on_fault; /* SIGSYS */
+	dispatch_other = on_fault;
+	if (!dispatch_started)
+		signal_install(SIGSYS, on_fault, 0);
 	keep_fault_handler(SIGSEGV);
 	keep_fault_handler(SIGBUS);
 	signal_install(SIGNAL_KICK, on_kick, 0);
