@@ -15,6 +15,7 @@
 #define SIZE_MIN ((size_t)16 << 10)
 #define SIZE_MAX_HERE ((size_t)256 << 20)
 #define DUMP_STEP 64u
+#define LOOK_PAGES 64u
 #define GUARD_PAGES_MAX 0xffffu
 #define PROBES 16u
 #define TRIM_EVERY 16u
@@ -101,6 +102,23 @@ static long leave_to_kernel(struct stack_region *r, uint32_t slot)
 	return CALL_PASS;
 }
 
+/* Has any page been touched?  A guard would empty it, as mprotect(2) does not. */
+static bool is_touched(uintptr_t from, uintptr_t to)
+{
+	unsigned char in[LOOK_PAGES];
+
+	for (; from < to; from += sizeof(in) * PAGE) {
+		size_t pages = (to - from) / PAGE;
+		pages = pages < sizeof(in) ? pages : sizeof(in);
+		if (call_raw(SYS_mincore, (long)from, (long)(pages * PAGE), (long)in, 0, 0, 0) < 0)
+			return true;
+		while (pages)
+			if (in[--pages] & 1)
+				return true;
+	}
+	return false;
+}
+
 /* A stack that was mapped inaccessible is opened from a on: what lies below is its guard.
  * Later its guard may grow or shrink.  0, -errno, or CALL_PASS: left to the kernel. */
 static long set_protection(struct stack_region *r, uint32_t slot, uintptr_t from, uintptr_t to,
@@ -119,7 +137,7 @@ static long set_protection(struct stack_region *r, uint32_t slot, uintptr_t from
 	/* The guard shrinks or grows at its end, if it does. */
 	if (opens ? from >= guard_end : to <= guard_end)
 		return 0;
-	if (opens ? to < guard_end : from > guard_end)
+	if (opens ? to < guard_end : from > guard_end || is_touched(guard_end, to))
 		return leave_to_kernel(r, slot);
 	return guard_until(r, slot, opens ? from : to);
 }
@@ -228,6 +246,17 @@ long fast_mmap(struct call *c)
 	return r ? take(r, c->arg[2] == PROT_NONE) : CALL_MORE;
 }
 
+/* Parts of slots, or several: what has a hole is nobody's stack again. */
+static long leave_all(struct stack_region *r, uintptr_t from, uintptr_t to)
+{
+	uint32_t last = to > from ? slot_of(r, to - 1) : 0;
+
+	for (uint32_t slot = slot_of(r, from); slot <= last && slot < r->slots; slot++)
+		if (r->slot[slot].used && !r->slot[slot].left)
+			leave_to_kernel(r, slot);
+	return CALL_PASS;
+}
+
 long fast_munmap(struct call *c)
 {
 	uintptr_t at = (uintptr_t)c->arg[0];
@@ -238,8 +267,9 @@ long fast_munmap(struct call *c)
 		return CALL_PASS;
 	}
 	uint32_t slot = slot_of(r, at);
-	if (at != slot_at(r, slot) || (size_t)c->arg[1] != r->size || !r->slot[slot].used ||
-	    r->slot[slot].left)
+	if (at != slot_at(r, slot) || (size_t)c->arg[1] != r->size)
+		return leave_all(r, at, at + (size_t)c->arg[1]);
+	if (!r->slot[slot].used || r->slot[slot].left)
 		return CALL_PASS;
 	/* Before anybody else may have it. */
 	advise(at, r->size, MADV_DONTNEED);

@@ -112,6 +112,46 @@ CASE(overflow_at_the_end_of_a_call)
 	raises_with(getauxval(AT_MINSIGSTKSZ) * 7 / 8);
 }
 
+/* ---- their memory --------------------------------------------------------------- */
+
+#define STACK ((size_t)256 << 10)
+
+static char *stack_mapped(void)
+{
+	char *at = mmap(NULL, STACK, PROT_READ | PROT_WRITE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+	if (at == MAP_FAILED)
+		say_result("mmap", -1);
+	return at;
+}
+
+CASE(a_stack_with_a_hole_is_nobody_elses)
+{
+	for (int i = 0; i < 3; i++) {
+		char *at = stack_mapped();
+		say_result("part", munmap(at + (size_t)i * 4096, 4096));
+		say_result("all", munmap(at, STACK));
+		at = stack_mapped();
+		memset(at, 1, STACK);
+		say("all of it is there");
+		munmap(at, STACK);
+	}
+}
+
+CASE(closed_memory_keeps_what_is_in_it)
+{
+	char *at = stack_mapped();
+
+	for (int i = 0; i < 2; i++) {
+		at[100] = 42;
+		say_result("close", mprotect(at, 8192, PROT_NONE));
+		say_result("open", mprotect(at, 8192, PROT_READ | PROT_WRITE));
+		say("%d", at[100]);
+	}
+	munmap(at, STACK);
+}
+
 CASE(overflow_of_main)
 {
 	overflows(NULL);
