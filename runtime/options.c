@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -328,6 +329,31 @@ bool options_hibernation_asked(void)
 	return hibernation_asked;
 }
 
+/* The runtime's own, or greenrun's. */
+static bool is_of_faults(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL ||
+	       sig == SIGTRAP || sig == SIGSYS;
+}
+
+static int check_flight(const struct green_options *o)
+{
+	if (o->flight_records > FLIGHT_RECORDS_MAX && o->flight_records != GREEN_FLIGHT_OFF) {
+		error_set("flight_records: %zu is above %d", o->flight_records, FLIGHT_RECORDS_MAX);
+		return -EINVAL;
+	}
+	if ((unsigned)o->flight_signal > 64) {
+		error_set("flight_signal: %d is no signal", o->flight_signal);
+		return -EINVAL;
+	}
+	if (is_of_faults(o->flight_signal)) {
+		error_set("flight_signal: %d is what a fault sends: take another (SIGUSR2: %d)",
+		          o->flight_signal, SIGUSR2);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int options_resolve(struct green_options *o)
 {
 	int r = env_all(o);
@@ -366,14 +392,8 @@ int options_resolve(struct green_options *o)
 		error_set("hibernate_after_ns: %lld is negative", (long long)o->hibernate_after_ns);
 		return -EINVAL;
 	}
-	if (o->flight_records > FLIGHT_RECORDS_MAX && o->flight_records != GREEN_FLIGHT_OFF) {
-		error_set("flight_records: %zu is above %d", o->flight_records, FLIGHT_RECORDS_MAX);
-		return -EINVAL;
-	}
-	if ((unsigned)o->flight_signal > 64) {
-		error_set("flight_signal: %d is no signal", o->flight_signal);
-		return -EINVAL;
-	}
+	if ((r = check_flight(o)) < 0)
+		return r;
 	if ((unsigned)o->noswitch > GREEN_NOSWITCH_OFF) {
 		error_set("noswitch: %d is no enum green_noswitch_mode", (int)o->noswitch);
 		return -EINVAL;

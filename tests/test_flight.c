@@ -129,6 +129,18 @@ TEST(a_signal_that_cannot_be_handled)
 	CHECK_HAS(green_error(), "flight_signal: signal 9");
 }
 
+TEST(a_signal_of_faults_is_refused)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
+	struct green_options options = { .workers = 1 };
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		options.flight_signal = faults[i];
+		CHECK_EQ(green_init(&options), -EINVAL);
+		CHECK_HAS(green_error(), "is what a fault sends");
+	}
+}
+
 static void *nothing_there(void *arg)
 {
 	CHECK_EQ(green_flight_dump(2), -ENODATA);
