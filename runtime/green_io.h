@@ -92,7 +92,8 @@ ssize_t green_sendfile(int out_fd, int in_fd, off_t *offset, size_t count);
 int green_poll(struct pollfd *fds, nfds_t nfds, int timeout_ms);
 
 /* Waits until one of events (POLLIN …) is ready on fd.  Returns the ready
- * events; -ETIMEDOUT after timeout_ns (GREEN_FOREVER: never); -EBADF. */
+ * events, also where the time is over or it is cancelled; -ETIMEDOUT after timeout_ns
+ * (GREEN_FOREVER: never); -EBADF. */
 int green_wait_fd(int fd, short events, int64_t timeout_ns);
 
 /* ---- connections by name ------------------------------------------------ */

@@ -313,6 +313,11 @@ static int wait_in_engine(struct io_call *call, short events, int64_t deadline_n
 	return (int)ready;
 }
 
+static int found(const struct pollfd *fd)
+{
+	return fd->revents & POLLNVAL ? -EBADF : fd->revents;
+}
+
 int green_wait_fd(int fd, short events, int64_t timeout_ns)
 {
 	struct pollfd pfd = { .fd = fd, .events = events };
@@ -325,13 +330,17 @@ int green_wait_fd(int fd, short events, int64_t timeout_ns)
 		return -EBADF;
 	/* Who waits for readiness expects to wait: the engine looks at it anyway,
 	 * without a system call of its own. */
-	if (call.self && timeout_ns > 0)
-		return wait_in_engine(&call, events, deadline_after(timeout_ns));
+	if (call.self && timeout_ns > 0) {
+		r = wait_in_engine(&call, events, deadline_after(timeout_ns));
+		/* Where it was too late to wait, nobody has looked. */
+		bool late = r == -ETIMEDOUT || (r == -ECANCELED && park_check(call.self) < 0);
+		return late && poll_now(&pfd, 1) > 0 ? found(&pfd) : r;
+	}
 	r = poll_now(&pfd, 1);
 	if (r < 0)
 		return r;
 	if (r > 0)
-		return pfd.revents & POLLNVAL ? -EBADF : pfd.revents;
+		return found(&pfd);
 	if (timeout_ns <= 0)
 		return -ETIMEDOUT;
 	return (int)io_ready_until(&call, events, deadline_after(timeout_ns));

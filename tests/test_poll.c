@@ -231,6 +231,23 @@ GREEN_TEST(wait_fd)
 	CHECK_EQ(green_close(p.a), 0);
 }
 
+GREEN_TEST(too_late_to_wait_fd)
+{
+	struct pair p = new_pair(SOCK_STREAM);
+	struct green_deadline scope;
+
+	green_deadline_begin(&scope, 0);
+	CHECK_EQ(green_wait_fd(p.a, POLLIN, GREEN_FOREVER), -ETIMEDOUT);
+	CHECK_EQ(green_wait_fd(p.a, POLLOUT, GREEN_FOREVER), POLLOUT);
+	CHECK_EQ(green_wait_fd(999, POLLIN, GREEN_FOREVER), -EBADF);
+	CHECK(green_deadline_end(&scope));
+	green_cancel(green_self());
+	CHECK_EQ(green_wait_fd(p.a, POLLOUT, GREEN_FOREVER), POLLOUT);
+	CHECK_EQ(green_wait_fd(p.a, POLLIN, GREEN_FOREVER), -ECANCELED);
+	CHECK_EQ(green_close(p.a), 0);
+	CHECK_EQ(green_close(p.b), 0);
+}
+
 /* ---- what green(7) says of processes and signals --------------------------------------- */
 
 GREEN_TEST(the_end_of_a_child)
