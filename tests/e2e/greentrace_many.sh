@@ -85,6 +85,35 @@ test_all() {
 	equal 'with parks' 3 "$(grep -cE ' sleep +patient ' "$temp/out")"
 }
 
+# A regression: what is called otherwise at first, as a script that ends in exec, was never
+# looked at again.
+test_exec_later() {
+	local tracer script
+	cp "$temp/traced" "$temp/entered"
+	background entered
+	mkfifo "$temp/go"
+	sh -c "read -r word; exec '$temp/entered' wait" <>"$temp/go" >/dev/null 2>&1 3>&- &
+	script=$!
+	children[$script]=1
+	"$greentrace" --name entered >"$temp/out" 2>&1 &
+	tracer=$!
+	children[$tracer]=1
+	# With the third table it has looked at all there are.
+	until [ "$(grep -c '^entered ' "$temp/out")" -ge 3 ]; do
+		[ -d "/proc/$tracer" ] || { cat "$temp/out"; return 1; }
+		sleep 0.05
+	done
+	echo go >"$temp/go"
+	for ((i = 0; i < 200; i++)); do
+		grep -q "^entered ($script)" "$temp/out" && break
+		sleep 0.1
+	done
+	has 'the one that came by exec' "^entered \\($script\\)" "$temp/out" || return 1
+	kill -INT $tracer
+	wait $tracer
+	equal 'exit status' 0 $?
+}
+
 test_dump() {
 	start "$temp/traced" serve || return 1
 	trace 0 dump -p "$pid" || return 1
@@ -123,7 +152,7 @@ make_traced traced "${archive[@]}"
 check usage test_usage
 check dump test_dump
 needs_tracing attaching
-for name in by_name all_of_a_name all filter filter_key; do
+for name in by_name all_of_a_name all exec_later filter filter_key; do
 	check $name test_$name
 done
 summary

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool find_looks;
@@ -71,15 +72,31 @@ static int ascending(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* The list with room for one more; NULL: no memory. */
+static void *with_room(void *list, size_t count, size_t size)
+{
+	return count & (count - 1) ? list : realloc(list, (count ? 2 * count : 1) * size);
+}
+
 static bool add(pid_t **list, size_t *count, pid_t pid)
 {
-	if ((*count & (*count - 1)) == 0) {
-		pid_t *more = realloc(*list, (*count ? 2 * *count : 1) * sizeof(pid_t));
-		if (!more)
-			return false;
-		*list = more;
-	}
-	(*list)[(*count)++] = pid;
+	pid_t *more = with_room(*list, *count, sizeof(pid));
+
+	if (!more)
+		return false;
+	*list = more;
+	more[(*count)++] = pid;
+	return true;
+}
+
+static bool add_seen(struct seen **list, size_t *count, const struct seen *one)
+{
+	struct seen *more = with_room(*list, *count, sizeof(*one));
+
+	if (!more)
+		return false;
+	*list = more;
+	more[(*count)++] = *one;
 	return true;
 }
 
@@ -102,27 +119,51 @@ static bool list_processes(pid_t **list, size_t *count)
 	return ok;
 }
 
-static bool is_seen(const struct found *f, pid_t pid)
+static struct seen executes(pid_t pid)
 {
-	return f->seen_count > 0 &&
-	       bsearch(&pid, f->seen, f->seen_count, sizeof(pid), ascending) != NULL;
+	struct stat st = { 0 }; /* stays so for one of the kernel's own */
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	if (stat(path, &st) != 0)
+		memset(&st, 0, sizeof(st));
+	return (struct seen){ pid, st.st_dev, st.st_ino };
+}
+
+static bool is_seen(const struct found *f, const struct seen *now)
+{
+	const struct seen *before = NULL;
+
+	/* They begin with the number, which is what they are ordered by. */
+	if (f->seen_count > 0)
+		before = bsearch(now, f->seen, f->seen_count, sizeof(*now), ascending);
+	return before && before->device == now->device && before->file == now->file;
 }
 
 int find_news(struct found *f, const char *name)
 {
+	struct seen *seen = NULL;
+	size_t count, seen_count = 0;
 	pid_t *now;
-	size_t count;
 	bool ok = list_processes(&now, &count);
 
 	f->news_count = 0;
-	for (size_t i = 0; i < count && ok; i++)
-		if (!is_seen(f, now[i]) && (!name || is_called(now[i], name)) &&
-		    find_has_runtime(now[i]))
+	for (size_t i = 0; i < count && ok; i++) {
+		struct seen one = executes(now[i]);
+		bool known = is_seen(f, &one);
+		bool wanted = !known && (!name || is_called(now[i], name));
+		bool is_new = wanted && find_has_runtime(now[i]);
+		/* To look into one takes long: each once, but for the few of that name. */
+		if (is_new)
 			ok = add(&f->news, &f->news_count, now[i]);
+		if (ok && (known || is_new || !name))
+			ok = add_seen(&seen, &seen_count, &one);
+	}
+	free(now);
 	/* Those that have ended are forgotten: their numbers may be given away again. */
 	free(f->seen);
-	f->seen = now;
-	f->seen_count = count;
+	f->seen = seen;
+	f->seen_count = seen_count;
 	return ok ? EXIT_OK
 	          : problem("the processes in /proc cannot be listed: %s", strerror(errno));
 }

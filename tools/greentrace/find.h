@@ -9,15 +9,22 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Processes that were looked at: none is looked at twice. */
+/* What a process was executing: after another exec(3) it is looked at again. */
+struct seen {
+	pid_t pid;
+	dev_t device;
+	ino_t file;
+};
+
+/* Processes that were looked into: none is twice, unless by name, until it has a runtime. */
 struct found {
-	pid_t *seen; /* ascending */
+	struct seen *seen; /* by ascending pid */
 	size_t seen_count;
 	pid_t *news; /* found by the last look */
 	size_t news_count;
 };
 
-/* Those that were not there before and have a runtime; name: the kernel's name for the
+/* Those that were not found before and have a runtime; name: the kernel's name for the
  * process, or the last part of its program's path; NULL: any.  Not this process.  EXIT_OK,
  * or a problem that has been reported. */
 int find_news(struct found *f, const char *name);
