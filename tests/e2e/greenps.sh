@@ -304,6 +304,19 @@ test_core_of_crash() {
 	has 'the outermost frame' ' switch_boot\+' "$temp/out"
 }
 
+# What is not the program of the core file gives it no names, and no wrong ones.
+test_wrong_program() {
+	kernel_core core.program || return
+	cp "$temp/sights" "$temp/moved"
+	succeeds "$temp/core.program" --stacks --program "$temp/moved" || return 1
+	stacks_are_whole 11 || return 1
+	fails 2 'nowhere: No such file' "$temp/core.program" --program "$temp/nowhere" || return 1
+	fails 2 'not a program' "$temp/core.program" --program Makefile || return 1
+	fails 2 'not a program' "$temp/core.program" --program "$temp/core.program" || return 1
+	fails 2 'not the program that wrote .*: they have different build-ids' \
+		"$temp/core.program" --program "$temp/no_pie"
+}
+
 # Cut short, and with bytes overwritten: said or shown, but no crash.
 test_core_damaged() {
 	local size i
@@ -368,7 +381,7 @@ strip -o "$temp/shared_stripped" "$temp/shared"
 
 for name in list names_are_escaped stacks one_thread waits census library_spawns json leaves_it_alone two_thousand \
 	deleted under_load ends_meanwhile ends_any_time not_libgreen no_such_process \
-	not_started other_version not_allowed usage core_of_crash core_damaged gdb_live gdb_core \
+	not_started other_version not_allowed usage core_of_crash wrong_program core_damaged gdb_live gdb_core \
 	gdb_other_program; do
 	check $name test_$name
 done

@@ -36,7 +36,8 @@ struct core {
 	size_t segments_count;
 	struct core_thread *threads;
 	size_t threads_count;
-	int file_fd; /* of the mapping read last from its file */
+	uint64_t program; /* an address in it */
+	int file_fd;      /* of the mapping read last from its file */
 	const struct mapping *file;
 };
 
@@ -142,6 +143,23 @@ const struct core_thread *core_thread(const struct core *core, pid_t tid)
 	return NULL;
 }
 
+size_t core_program_head(const struct target *t, void *buf, size_t size)
+{
+	const struct core *core = t->core;
+
+	for (size_t i = 0; i < t->mappings_count; i++) {
+		const struct mapping *m = &t->mappings[i];
+		const struct segment *s = segment_at(core, m->start);
+		if (core->program < m->start || core->program >= m->end || m->offset || !s ||
+		    m->start >= s->in_file)
+			continue;
+		if (size > s->in_file - m->start)
+			size = s->in_file - m->start;
+		return read_at(core->fd, s->offset + (m->start - s->start), buf, size) ? size : 0;
+	}
+	return 0;
+}
+
 /* ---- notes ------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
@@ -195,6 +213,18 @@ static bool add_files(struct target *t, const char *desc, size_t size)
 	return true;
 }
 
+/* Where the program's own headers lie. */
+static void find_program(struct core *core, const char *desc, size_t size)
+{
+	Elf64_auxv_t entry;
+
+	for (size_t at = 0; size - at >= sizeof(entry); at += sizeof(entry)) {
+		memcpy(&entry, desc + at, sizeof(entry));
+		if (entry.a_type == AT_PHDR)
+			core->program = entry.a_un.a_val;
+	}
+}
+
 static bool add_note(struct target *t, uint32_t type, const char *desc, size_t size)
 {
 	struct elf_prpsinfo info;
@@ -204,6 +234,9 @@ static bool add_note(struct target *t, uint32_t type, const char *desc, size_t s
 		return add_thread(t->core, desc, size);
 	case NT_FILE:
 		return add_files(t, desc, size);
+	case NT_AUXV:
+		find_program(t->core, desc, size);
+		return true;
 	case NT_PRPSINFO:
 		if (size < sizeof(info))
 			return true;

@@ -18,6 +18,10 @@ bool core_read(struct target *t, uint64_t address, void *buf, size_t size);
 const char *core_path(const struct core *core);
 int core_fd(const struct core *core);
 
+/* How the program's file began, up to size bytes, as the core file itself has it; 0: it has
+ * nothing of it. */
+size_t core_program_head(const struct target *t, void *buf, size_t size);
+
 /* The OS thread's registers; NULL: no such thread. */
 const struct core_thread *core_thread(const struct core *core, pid_t tid);
 

@@ -7,6 +7,7 @@
 #include "greenps.h"
 #include "memory.h"
 #include "print.h"
+#include "program.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -143,8 +144,11 @@ static int open_target(struct target *t, const struct options *o)
 	uint64_t pid;
 
 	/* A core file named like a number is given as ./NUMBER. */
-	if (!parse_number(o->target, &pid))
-		return target_open_core(t, o->target, o->executable);
+	if (!parse_number(o->target, &pid)) {
+		int status = target_open_core(t, o->target, o->executable);
+		return status == EXIT_OK && o->executable ? program_check(t, o->executable)
+		                                          : status;
+	}
 	if (pid == 0 || pid > INT32_MAX)
 		return bad_usage("not the number of a process:", o->target);
 	if (o->executable)
