@@ -48,6 +48,10 @@ static long fill(struct copy *c)
 		else if (n != -EAGAIN && n != -EINTR)
 			return n;
 	}
+	/* What has no offsets engines would read from where it is. */
+	long at = sys3(SYS_lseek, c->in.fd, 0, SEEK_CUR);
+	if (at < 0)
+		return at;
 	struct io_op *op = io_op_for(&c->in, IO_READ);
 	if (!op)
 		return -ENOMEM;

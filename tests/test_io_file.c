@@ -260,6 +260,35 @@ GREEN_TEST(sendfile_errors)
 	green_close(file);
 }
 
+/* Neither waits for it nor takes from it. */
+static void *sendfile_from_a_pipe(void *arg)
+{
+	struct ends p = new_pipe();
+	off_t offset = 0;
+	char bytes[4];
+	int sv[2];
+
+	REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	CHECK_EQ(green_sendfile(sv[0], p.in, &offset, 3), -ESPIPE);
+	REQUIRE_EQ(green_write(p.out, "abc", 3), 3);
+	CHECK_EQ(green_sendfile(sv[0], p.in, &offset, 3), -ESPIPE);
+	CHECK_EQ(green_read(p.in, bytes, sizeof(bytes)), 3);
+	close_ends(&p);
+	green_close(sv[0]);
+	green_close(sv[1]);
+	return arg;
+}
+
+TEST(sendfile_takes_files)
+{
+	static const char *const features[] = { NULL, "-rwf_nowait" };
+
+	for (int i = 0; i < 2; i++) {
+		struct green_options options = { .features = features[i] };
+		CHECK_EQ(run_green_with(&options, sendfile_from_a_pipe, NULL, NULL), 0);
+	}
+}
+
 TEST(sendfile_in_an_os_thread)
 {
 	send_a_file(false);
