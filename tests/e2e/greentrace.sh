@@ -247,6 +247,9 @@ test_lockfile() {
 		cmp "$temp/lock" "$temp/again" || return 1
 	done
 	unset SLOW_PEER
+	cp "$temp/lock" "$temp/kept"
+	trace 3 sites --lock "$temp/kept" -- "$temp/traced" no-such-mode || return 1
+	cmp "$temp/lock" "$temp/kept" || return 1
 	trace 0 sites --check "$temp/lock" -- "$temp/traced" eager || return 1
 	trace 1 sites --check "$temp/lock" -- "$temp/traced" more || return 1
 	has 'what is new' '^new: yield in added_call of traced$' "$temp/out" || return 1

@@ -40,17 +40,23 @@ static bool make_lock(struct trace *t, struct lock *lock)
 	return true;
 }
 
-static int judge_lock(struct trace *t)
+int contract_lock(struct trace *t)
 {
-	const struct options *o = t->options;
-	struct lock now = { 0 }, before = { 0 };
-	int status = make_lock(t, &now) ? EXIT_OK : problem("no memory for the lockfile");
+	struct lock now = { 0 };
+	int status = make_lock(t, &now) ? lock_write(&now, t->options->lock)
+	                                : problem("no memory for the lockfile");
 
-	if (status == EXIT_OK && o->lock)
-		status = lock_write(&now, o->lock);
-	if (status == EXIT_OK && o->check)
-		status = lock_read(&before, o->check);
-	if (status == EXIT_OK && o->check && lock_compare(&before, &now) > 0)
+	lock_free(&now);
+	return status;
+}
+
+static int judge_check(struct trace *t)
+{
+	struct lock now = { 0 }, before = { 0 };
+	int status = make_lock(t, &now) ? lock_read(&before, t->options->check)
+	                                : problem("no memory for the lockfile");
+
+	if (status == EXIT_OK && lock_compare(&before, &now) > 0)
 		status = EXIT_BROKEN;
 	lock_free(&now);
 	lock_free(&before);
@@ -130,7 +136,7 @@ int contract_judge(struct trace *t)
 	if (seen != EXIT_OK)
 		return seen;
 	uint64_t lost = trace_lost(t);
-	int status = o->lock || o->check ? judge_lock(t) : EXIT_OK;
+	int status = o->check ? judge_check(t) : EXIT_OK;
 
 	if (status == EXIT_PROBLEM)
 		return status;

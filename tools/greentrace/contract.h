@@ -16,4 +16,8 @@ static inline bool has_contract(const struct options *o)
 /* Says what was broken, and where.  The exit status. */
 int contract_judge(struct trace *t);
 
+/* Writes the lockfile, once it is known that nothing is missing in it.  EXIT_OK, or a problem
+ * that has been reported. */
+int contract_lock(struct trace *t);
+
 #endif

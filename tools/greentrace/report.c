@@ -42,6 +42,8 @@ static int report_from(struct trace *t, const struct options *o, FILE *file)
 	status = present_files(t);
 	if (status == EXIT_OK && has_contract(o))
 		status = contract_judge(t);
+	if (status == EXIT_OK && read == EXIT_OK && o->lock)
+		status = contract_lock(t);
 	int shown = present_end();
 	if (shown != EXIT_OK)
 		return shown;

@@ -30,6 +30,8 @@ struct run {
 	struct found found;
 	int64_t started_ns, looked_ns; /* for processes */
 	int status;                    /* so far: the worst */
+	pid_t child;                   /* that was started here and not waited for yet; 0 */
+	int result;                    /* of the one that was */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -117,14 +119,18 @@ static int begin(struct run *r)
 
 /* A program that was started here is waited for: its exit status is the result, unless a
  * contract says otherwise. */
-static int wait_for(pid_t pid)
+static int command_result(struct run *r)
 {
+	pid_t pid = r->child;
 	int status;
 
-	while (waitpid(pid, &status, 0) < 0)
+	r->child = 0;
+	while (pid && waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
-			return EXIT_OK;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+			pid = 0;
+	if (pid)
+		r->result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return r->result;
 }
 
 static int end_recording(struct trace *t)
@@ -151,6 +157,8 @@ static void finish(struct run *r, struct trace *t, bool ended)
 	int status = t->recording ? end_recording(t) : present_files(t);
 	if (status == EXIT_OK && has_contract(o))
 		status = contract_judge(t);
+	if (status == EXIT_OK && o->lock && command_result(r) == EXIT_OK)
+		status = contract_lock(t);
 	add_status(r, status);
 	trace_free(t);
 	free(t);
@@ -210,7 +218,6 @@ static void follow(struct run *r)
 int run(const struct options *o)
 {
 	struct run r = { .options = o, .look = { .order = o->order, .filter = o->filter } };
-	pid_t child = 0;
 	int status = present_check(o);
 
 	if (status != EXIT_OK)
@@ -218,7 +225,7 @@ int run(const struct options *o)
 	status = begin(&r);
 	if (status == EXIT_OK) {
 		if (o->argv)
-			child = r.all[0]->session.pid;
+			r.child = r.all[0]->session.pid;
 		catch_signals();
 		terminal_open(o);
 		follow(&r);
@@ -236,9 +243,7 @@ int run(const struct options *o)
 	int shown = present_end();
 	if (shown != EXIT_OK)
 		status = shown;
-	if (!child)
-		return status;
-	int result = wait_for(child);
+	int result = command_result(&r);
 	if (status != EXIT_OK || result == EXIT_OK || !has_contract(o))
 		return status != EXIT_OK ? status : result;
 	complain("inconclusive: the command failed (exit status %d)", result);
