@@ -70,12 +70,20 @@ test_closed_output() {
 }
 
 test_wrong_targets() {
+	local thread
 	trace 2 -c -- /bin/true || return 1
 	has 'not libgreen' 'is not a libgreen program' "$temp/err" || return 1
 	trace 2 -c -- /does/not/exist || return 1
 	has 'no program' 'No such file' "$temp/err" || return 1
 	trace 2 -p 2147483646 || return 1
-	has 'no process' 'there is none with this number' "$temp/err"
+	has 'no process' 'there is none with this number' "$temp/err" || return 1
+	start "$temp/traced" serve || return 1
+	for thread in "/proc/$pid/task/"*; do
+		[ "${thread##*/}" = "$pid" ] && continue
+		trace 2 -c -p "${thread##*/}" || return 1
+		has 'a thread' "is a thread of process $pid: " "$temp/err" || return 1
+	done
+	stop_serving
 }
 
 test_probes() {

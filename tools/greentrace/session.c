@@ -116,6 +116,31 @@ static int gone(const struct session *s)
 	               escape_text(program, sizeof(program), s->target.program, true));
 }
 
+/* The process that the number is a thread of; itself, or 0: it has ended. */
+static pid_t process_of(pid_t pid)
+{
+	char path[40], line[128];
+	int process = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "Tgid: %d", &process) != 1)
+		;
+	if (f)
+		fclose(f);
+	return process;
+}
+
+static int no_pidfd(pid_t pid, int error)
+{
+	pid_t process = process_of(pid);
+
+	if (process && process != pid)
+		return problem("%d is a thread of process %d: -p takes that", (int)pid,
+		               (int)process);
+	return problem("process %d: %s", (int)pid, strerror(error));
+}
+
 int session_open(struct session *s, pid_t pid, bool launched)
 {
 	struct field count;
@@ -124,6 +149,7 @@ int session_open(struct session *s, pid_t pid, bool launched)
 	s->pid = pid;
 	s->launched = launched;
 	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int no_fd = errno;
 	libbpf_set_print(say_nothing);
 	rights_read(&s->rights);
 	compare_namespaces(s);
@@ -133,7 +159,7 @@ int session_open(struct session *s, pid_t pid, bool launched)
 	if (status != EXIT_OK)
 		return status;
 	if (s->pidfd < 0)
-		return problem("process %d: %s", (int)pid, strerror(errno));
+		return no_pidfd(pid, no_fd);
 	count = s->layout.runtime_workers_count;
 	count.value += s->layout.rt.value;
 	layout_global(&s->target, count, &s->workers_count);
