@@ -25,6 +25,10 @@ test_usage() {
 		trace 2 $arguments || return 1
 		has "greentrace $arguments" '^greentrace: ' "$temp/err" || return 1
 	done
+	for arguments in 'record x --sites -p 1' 'record x -c -p 1'; do
+		# shellcheck disable=SC2086 # words
+		trace 2 $arguments && has "$arguments" 'recorded with --entries' "$temp/err" || return 1
+	done
 }
 
 # What the program counted itself is in its recording.

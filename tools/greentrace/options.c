@@ -338,9 +338,9 @@ static int judge_record(const struct options *o)
 {
 	if (o->folded || o->flame || o->perfetto || o->wakers || o->json || o->histograms ||
 	    o->lock || o->check || o->no_blocked_ns || o->no_hog_ns || o->max_queued_ns ||
-	    o->no_yield)
+	    o->no_yield || o->summary || o->map)
 		return problem("record only records: views and contracts are for \"greentrace "
-		               "report\"");
+		               "report\", and what --sites shows is recorded with --entries");
 	return EXIT_OK;
 }
 
