@@ -33,7 +33,13 @@ test_check_without_rights() {
 	cp "$temp/traced" "$temp/anybodys"
 	"${nobody[@]}" "$temp/greentrace" -c -- "$temp/anybodys" quiet >"$temp/out" 2>&1
 	equal 'exit status' 2 $? || return 1
-	has 'what it takes' 'it takes root, or CAP_BPF' "$temp/out"
+	has 'what it takes' 'it takes root, or CAP_BPF' "$temp/out" || return 1
+	echo before >"$temp/kept"
+	chmod 666 "$temp/kept"
+	"${nobody[@]}" "$temp/greentrace" -c --perfetto "$temp/kept" -- "$temp/anybodys" quiet \
+		>"$temp/out" 2>&1
+	equal 'exit status' 2 $? || return 1
+	equal 'the timeline of before' before "$(cat "$temp/kept")"
 }
 
 test_usage() {

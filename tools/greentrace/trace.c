@@ -260,14 +260,14 @@ int trace_start(struct trace *t, const struct options *o, const struct look *loo
 	if (status != EXIT_OK)
 		return status;
 	clock_start(&t->clock);
-	status = timeline_open(t);
-	if (status != EXIT_OK)
-		return status;
 	status = session_attach(&t->session, &wishes, &receiver);
 	if (status == EXIT_OK)
 		attachment_begin(t->session.attachment);
 	t->started_ns = t->marked_ns = clock_now();
 	t->started_ticks = clock_ticks(&t->clock);
+	/* Files that are there stay until it is certain that there is something for them. */
+	if (status == EXIT_OK)
+		status = timeline_open(t);
 	if (status == EXIT_OK && o->command == RECORD)
 		status = recording_create(&t->recording, t, o->file);
 	if (status == EXIT_OK && o->argv)
