@@ -131,6 +131,25 @@ test_filter() {
 	equal 'rows' 1 "$(grep -c 'traced.c:' "$temp/out")" && stop_serving
 }
 
+# A regression: only the table knew of the number of rows, and JSON of no filter either.
+test_filter_everywhere() {
+	local view
+	start "$temp/traced" serve || return 1
+	for view in '-c -j' 'sites -j'; do
+		# shellcheck disable=SC2086 # words
+		trace 0 $view -d 0.5 -p "$pid" || return 1
+		at_least "lines of $view" 2 "$(grep -c '^{"type":"site"' "$temp/out")" || return 1
+		# shellcheck disable=SC2086 # words
+		trace 0 $view -d 0.5 -n 1 -p "$pid" || return 1
+		equal "lines of $view -n 1" 1 "$(grep -c '^{"type":"site"' "$temp/out")" || return 1
+		# shellcheck disable=SC2086 # words
+		trace 0 $view -d 0.5 --filter zzz -p "$pid" || return 1
+		equal "lines of $view --filter zzz" 0 "$(grep -c '^{"type":"site"' "$temp/out")" || return 1
+	done
+	trace 0 sites -d 0.5 -n 1 -p "$pid" || return 1
+	equal 'rows of the map' 1 "$(grep -cE '^ +[0-9]+ +[0-9]+ ' "$temp/out")" && stop_serving
+}
+
 # f, a text and Enter; letters that are typed are no keys.
 test_filter_key() {
 	command -v script >/dev/null || { echo 'script is not installed'; return 77; }
@@ -152,7 +171,7 @@ make_traced traced "${archive[@]}"
 check usage test_usage
 check dump test_dump
 needs_tracing attaching
-for name in by_name all_of_a_name all exec_later filter filter_key; do
+for name in by_name all_of_a_name all exec_later filter filter_everywhere filter_key; do
 	check $name test_$name
 done
 summary

@@ -184,7 +184,8 @@ static int show(struct flight *f, const struct options *o)
 		qsort(f->all, f->count, sizeof(f->all[0]), by_time);
 	if (!o->json)
 		printf("     AGO WORKER           THREAD     AWAY   QUEUED  WHY        WHERE\n");
-	for (size_t i = f->count > o->rows ? f->count - o->rows : 0; i < f->count; i++) {
+	uint64_t rows = options_rows(o, false);
+	for (size_t i = f->count > rows ? f->count - rows : 0; i < f->count; i++) {
 		if (o->json)
 			print_json(f, &f->all[i], now);
 		else

@@ -399,7 +399,6 @@ int options_parse(struct options *o, int argc, char **argv)
 	int c;
 
 	memset(o, 0, sizeof(*o));
-	o->rows = 20;
 	o->buffer = 32 << 20;
 	o->command = command_of(&argc, &argv);
 	o->map = o->command == SITES;

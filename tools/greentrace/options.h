@@ -26,7 +26,7 @@ struct options {
 	bool entries;                             /* calls that may switch, for it */
 	bool summary, histograms, json, stacks, timestamps;
 	enum sites_order order;
-	uint64_t rows;
+	uint64_t rows; /* 0: not said */
 	uint64_t blocked_ns, hog_ns;
 	bool queued;
 	uint64_t buffer;
@@ -39,6 +39,12 @@ struct options {
 	const char *no_yield;
 	bool done; /* nothing more to do: help, version */
 };
+
+/* Of each table; of the map and in lines of JSON all, where no number was said. */
+static inline uint64_t options_rows(const struct options *o, bool all)
+{
+	return o->rows ? o->rows : all ? UINT64_MAX : 20;
+}
 
 /* EXIT_OK, or a problem that has been reported. */
 int options_parse(struct options *o, int argc, char **argv);

@@ -95,14 +95,13 @@ static void print_paths(struct trace *t, const struct site *site)
 		printf("    or %" PRIu64 " other paths\n", paths.all - PATHS_SHOWN);
 }
 
-/* In what it waits for, or where. */
-static bool is_wanted(const struct trace *t, const struct site *site)
+bool view_wants(const struct trace *t, uint64_t why, const struct symbol *symbol)
 {
 	const char *filter = t->look->filter;
 	char where[512];
 
-	return !filter || strstr(layout_why(&t->session.layout, site->why), filter) ||
-	       strstr(place_text(where, sizeof(where), site->symbol), filter);
+	return !filter || strstr(layout_why(&t->session.layout, why), filter) ||
+	       strstr(place_text(where, sizeof(where), symbol), filter);
 }
 
 static void print_row(struct trace *t, const struct site *site, bool interval)
@@ -145,24 +144,31 @@ static void print_stop(const struct stop *stop)
 		path_print(stdout, stop->path);
 }
 
-static void print_stops(struct trace *t, enum event_kind kind, const char *title)
+struct stop **view_stops(struct trace *t, enum event_kind kind)
 {
 	size_t n = 0;
 
 	for (struct stop *stop = t->stops; stop; stop = stop->next)
 		n += stop->kind == kind && stop->ns.count > 0;
 	struct stop **sorted = calloc(n + 1, sizeof(struct stop *));
-	if (!sorted || n == 0) {
-		free(sorted);
-		return;
-	}
+	if (!sorted)
+		return NULL;
 	n = 0;
 	for (struct stop *stop = t->stops; stop; stop = stop->next)
 		if (stop->kind == kind && stop->ns.count > 0)
 			sorted[n++] = stop;
 	qsort(sorted, n, sizeof(struct stop *), longest_first);
-	printf("\n%s\n    COUNT    TOTAL      MAX  WHAT\n", title);
-	for (size_t i = 0; i < n && i < t->options->rows; i++)
+	return sorted;
+}
+
+static void print_stops(struct trace *t, enum event_kind kind, const char *title)
+{
+	struct stop **sorted = view_stops(t, kind);
+	uint64_t rows = options_rows(t->options, false);
+
+	if (sorted && sorted[0])
+		printf("\n%s\n    COUNT    TOTAL      MAX  WHAT\n", title);
+	for (size_t i = 0; sorted && sorted[i] && i < rows; i++)
 		print_stop(sorted[i]);
 	free(sorted);
 }
@@ -179,15 +185,15 @@ static void print_queued(const struct histogram *h)
 void view_table(struct trace *t, bool interval)
 {
 	struct site **sorted = sites_sorted(&t->sites, t->look->order, interval);
-	uint64_t rows = 0;
+	uint64_t rows = 0, most = options_rows(t->options, false);
 
 	print_head(t, interval);
 	printf("    PARKS    TOTAL     MEAN      P50      P99      MAX   QUEUED  WHY        "
 	       "WHERE\n");
-	for (size_t i = 0; sorted && sorted[i] && rows < t->options->rows; i++) {
+	for (size_t i = 0; sorted && sorted[i] && rows < most; i++) {
 		if (interval ? !site_parks(sorted[i]) : !sorted[i]->parked.count)
 			continue;
-		if (!is_wanted(t, sorted[i]))
+		if (!view_wants(t, sorted[i]->why, sorted[i]->symbol))
 			continue;
 		print_row(t, sorted[i], interval);
 		rows++;
@@ -265,12 +271,16 @@ static void print_site(struct trace *t, const struct site *site)
 void view_sites(struct trace *t)
 {
 	struct site **sorted = sites_sorted(&t->sites, t->look->order, false);
+	uint64_t rows = 0, most = options_rows(t->options, true);
 
 	print_head(t, false);
 	printf("  ENTRIES     PARKS    TOTAL      P50      P99      MAX  WHY        WHERE\n");
-	for (size_t i = 0; sorted && sorted[i]; i++)
-		if (is_wanted(t, sorted[i]))
-			print_site(t, sorted[i]);
+	for (size_t i = 0; sorted && sorted[i] && rows < most; i++) {
+		if (!view_wants(t, sorted[i]->why, sorted[i]->symbol))
+			continue;
+		print_site(t, sorted[i]);
+		rows++;
+	}
 	free(sorted);
 	print_stops(t, EVENT_BLOCKED, "Workers blocked below a green thread");
 	print_stops(t, EVENT_HOG, "Green threads that did not switch");

@@ -22,6 +22,11 @@ void view_json_begin(const struct trace *t, const char *type);
 void view_json_path(const struct path *path);
 void view_json_symbol(const struct symbol *symbol);
 
+/* Does the user want to see this place, or the reason? */
+bool view_wants(const struct trace *t, uint64_t why, const struct symbol *symbol);
+/* Of a kind with a duration, the longest first: allocated, ended by NULL; NULL: no memory. */
+struct stop **view_stops(struct trace *t, enum event_kind kind);
+
 /* What else the kernel has seen, as far as that was asked for. */
 void view_kernel(struct trace *t);
 void view_json_kernel(struct trace *t);

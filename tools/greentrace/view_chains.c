@@ -49,7 +49,8 @@ void view_json_chains(struct trace *t)
 
 	for (uint32_t i = 0; c && i < chains_count(c); i++) {
 		const struct chain *chain = chains_get(c, i);
-		if (chain->count == 0)
+		if (chain->count == 0 ||
+		    !view_wants(t, chain->why, names_get(t->names, chain->pc, true)))
 			continue;
 		view_json_begin(t, "chain");
 		printf(",\"count\":%" PRIu64 ",\"total_ns\":%" PRIu64 ",\"hops\":[", chain->count,

@@ -106,19 +106,37 @@ static void print_stop(struct trace *t, const struct stop *stop)
 	printf("}\n");
 }
 
-void view_json(struct trace *t, bool interval)
+static void print_sites(struct trace *t, bool interval)
 {
 	struct site **sorted = sites_sorted(&t->sites, t->look->order, interval);
+	uint64_t rows = 0, most = options_rows(t->options, true);
 
-	for (size_t i = 0; sorted && sorted[i]; i++)
-		if (!interval || site_parks(sorted[i]))
-			print_site(t, sorted[i], interval);
+	for (size_t i = 0; sorted && sorted[i] && rows < most; i++) {
+		if ((interval && !site_parks(sorted[i])) ||
+		    !view_wants(t, sorted[i]->why, sorted[i]->symbol))
+			continue;
+		print_site(t, sorted[i], interval);
+		rows++;
+	}
 	free(sorted);
+}
+
+static void print_stops(struct trace *t, enum event_kind kind)
+{
+	struct stop **sorted = view_stops(t, kind);
+
+	for (size_t i = 0; sorted && sorted[i] && i < options_rows(t->options, true); i++)
+		print_stop(t, sorted[i]);
+	free(sorted);
+}
+
+void view_json(struct trace *t, bool interval)
+{
+	print_sites(t, interval);
 	if (interval)
 		return;
-	for (struct stop *stop = t->stops; stop; stop = stop->next)
-		if (stop->ns.count && (stop->kind == EVENT_BLOCKED || stop->kind == EVENT_HOG))
-			print_stop(t, stop);
+	print_stops(t, EVENT_BLOCKED);
+	print_stops(t, EVENT_HOG);
 	view_json_chains(t);
 	view_json_kernel(t);
 	if (t->session.wishes.queued) {

@@ -44,7 +44,7 @@ static void print_requests(struct trace *t)
 	       "WHERE\n");
 	if (r->count)
 		qsort(r->rows, r->count, sizeof(r->rows[0]), longest_first);
-	for (size_t i = 0; i < r->count && i < t->options->rows; i++)
+	for (size_t i = 0; i < r->count && i < options_rows(t->options, false); i++)
 		print_request(t, &r->rows[i]);
 	if (r->count == 0)
 		printf("  no wait for a request was seen: does it run with io_uring? "
@@ -55,7 +55,9 @@ static void json_requests(struct trace *t)
 {
 	const struct requests *r = timeline_requests(t->timeline);
 
-	for (size_t i = 0; r && i < r->count; i++) {
+	if (r && r->count)
+		qsort(r->rows, r->count, sizeof(r->rows[0]), longest_first);
+	for (size_t i = 0; r && i < r->count && i < options_rows(t->options, true); i++) {
 		const struct request_row *row = &r->rows[i];
 		const struct histogram *h = &row->kernel;
 		view_json_begin(t, "io_uring");
@@ -103,7 +105,7 @@ static void print_syscalls(struct trace *t)
 	struct stop **sorted = counted(t, EVENT_SYSCALL);
 
 	printf("\nSystem calls below green threads, made past the runtime\n    COUNT  WHAT\n");
-	for (size_t i = 0; sorted && sorted[i] && i < t->options->rows; i++) {
+	for (size_t i = 0; sorted && sorted[i] && i < options_rows(t->options, false); i++) {
 		printf("%9" PRIu64 "  %s\n", sorted[i]->seen, syscall_text(sorted[i]->syscall));
 		if (sorted[i]->path)
 			path_print(stdout, sorted[i]->path);
@@ -116,7 +118,7 @@ static void print_depths(struct trace *t, enum event_kind kind, const char *titl
 	struct stop **sorted = counted(t, kind);
 
 	printf("\n%s\n    COUNT  DEEPEST  WHERE\n", title);
-	for (size_t i = 0; sorted && sorted[i] && i < t->options->rows; i++) {
+	for (size_t i = 0; sorted && sorted[i] && i < options_rows(t->options, false); i++) {
 		printf("%9" PRIu64 " %7.1fK\n", sorted[i]->seen,
 		       (double)sorted[i]->ns.max_ns / 1024);
 		if (sorted[i]->path)
@@ -140,7 +142,7 @@ static void json_counted(struct trace *t, enum event_kind kind)
 {
 	struct stop **sorted = counted(t, kind);
 
-	for (size_t i = 0; sorted && sorted[i]; i++) {
+	for (size_t i = 0; sorted && sorted[i] && i < options_rows(t->options, true); i++) {
 		view_json_begin(t, kind == EVENT_SYSCALL ? "syscall"
 		                   : kind == EVENT_FAULT ? "fault"
 		                                         : "grown");
