@@ -22,9 +22,10 @@ extern "C" {
  * as a green thread, on the same stack.  Ends with the process.  For libgreenrun.so,
  * which calls it before the program's first thread is made.
  *
- * Options come from the environment (GREEN_*).  0; -EALREADY; -EPERM on any thread but the
- * process's first; -ENOTSUP where the CPU or the build cannot, or what green_init() and
- * green_run() return; green_error() says why, and the process is as it was. */
+ * Options come from the environment (GREEN_*).  0; -EALREADY; -EBUSY during green_run();
+ * -EPERM on any thread but the process's first; -ENOTSUP where the CPU or the build cannot,
+ * or what green_init() and green_run() return; green_error() says why, and the process is as
+ * it was. */
 int green_intercept_start(void);
 
 /* ---- in a program that links libgreen: link mode ---------------------------------

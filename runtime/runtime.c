@@ -531,6 +531,11 @@ static int run_claim(void)
 	return atomic_exchange_explicit(&life.running, 1, memory_order_acquire) ? -EBUSY : 0;
 }
 
+bool runtime_is_claimed(void)
+{
+	return atomic_load_explicit(&life.running, memory_order_acquire);
+}
+
 static int run_begin(green_fn fn, void *arg)
 {
 	if (gt_self())

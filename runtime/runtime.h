@@ -14,6 +14,9 @@ int runtime_usable(void);
  * nobody has called green_run().  For interception. */
 int runtime_start_here(void);
 
+/* Has somebody called green_run(), which has not returned?  Any thread. */
+bool runtime_is_claimed(void);
+
 /* Is this a forked child, in which nobody runs green threads? */
 bool runtime_forked(void);
 

@@ -219,8 +219,14 @@ int green_intercept_start(void)
 		return r;
 	if ((r = preempt_options()) < 0 || (r = tally_options()) < 0)
 		return r;
-	if (intercept_on)
+	if (intercept_on) {
+		error_set("the program intercepts its system calls itself");
 		return -EALREADY;
+	}
+	if (runtime_is_claimed()) {
+		error_set("the program runs green threads itself, by green_run()");
+		return -EBUSY;
+	}
 	if (!base_usable()) {
 		error_set("green threads with thread-local storage of their own need FSGSBASE: "
 		          "Linux 5.9 and a CPU that has it");

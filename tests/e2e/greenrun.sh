@@ -268,6 +268,26 @@ test_no_room() {
 	says 0 'goes on with threads of the kernel' "$run" bash -c "ulimit -v 2000000; exec $temp/late native"
 }
 
+# A program with green threads of its own, of the same library, has the one runtime for itself.
+test_own_green_threads() {
+	cat >"$temp/own.c" <<-'END'
+		#include <green.h>
+		#include <stdlib.h>
+		static void *first(void *arg) { return arg; }
+		int main(void)
+		{
+			if (getenv("LINK") && green_intercept_all() < 0)
+				return 1;
+			return green_run(first, NULL, NULL) != 0;
+		}
+	END
+	compile own "$temp/own.c" -L "$build" -Wl,-rpath,"$PWD/$build" -lgreen
+	says 0 'greenrun: the program runs green threads itself, by green_run\(\); .* goes on as it is' \
+		"$run" --workers 2 "$temp/own" || return 1
+	says 0 'greenrun: the program intercepts its system calls itself; .* goes on as it is' \
+		env LINK=1 "$run" --workers 2 "$temp/own"
+}
+
 # Mutexes that at once inherit priority and are shared, when somebody has to wait for one.
 test_refuses_shared_pi() {
 	cat >"$temp/shared_pi.c" <<-'END'
@@ -382,6 +402,7 @@ check before_the_first_thread test_before_the_first_thread
 check debugged test_debugged
 check conform_alone test_conform_alone
 check no_room test_no_room
+check own_green_threads test_own_green_threads
 check refuses_shared_pi test_refuses_shared_pi
 check traced test_traced
 

@@ -97,8 +97,11 @@ void maker_start(void)
 
 	if (r < 0) {
 		bool refused = r == -EINVAL || r == -ENOTSUP;
+		bool own = r == -EALREADY || r == -EBUSY;
 		fprintf(stderr, "greenrun: %s%s\n", green_error(),
-		        refused ? "" : "; the program goes on with threads of the kernel");
+		        refused ? ""
+		        : own   ? "; the program goes on as it is"
+		                : "; the program goes on with threads of the kernel");
 		if (refused)
 			_Exit(125);
 	}
