@@ -75,6 +75,14 @@ test_syscalls() {
 	has 'five calls' '"type":"syscall","in":"nanosleep","count":5,.*"function":"legacy_call"' "$temp/out"
 }
 
+# Regressions: threads that the runtime starts for offload were shown as the program's; and
+# some calls only by their numbers.
+test_syscalls_of_the_runtime() {
+	GREEN_ENGINE=epoll trace 0 -c --syscalls -- "$temp/traced" punt || return 1
+	has "the program's own" '^ +1  openat$' "$temp/out" || return 1
+	! grep -E '^      os_thread_start |  syscall [0-9]+$|  clone3$' "$temp/out"
+}
+
 # A sleep that is interrupted is gone on with by a call of another number.
 test_interrupted_syscalls() {
 	local tracer traced
@@ -116,7 +124,7 @@ test_unseen_stacks() { UNSEEN=1 test_large_stacks; }
 make_traced traced "${archive[@]}"
 
 needs_tracing 'kernel views'
-for name in requests punts without_tracefs epoll_has_none syscalls interrupted_syscalls \
+for name in requests punts without_tracefs epoll_has_none syscalls syscalls_of_the_runtime interrupted_syscalls \
 	faults large_stacks unseen_requests unseen_stacks; do
 	check $name test_$name
 done

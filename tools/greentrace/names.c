@@ -266,6 +266,27 @@ void path_note(struct path *path, uint64_t site, uint64_t why)
 		path->at = 0;
 }
 
+/* Of clone(2) the way back is not told, as its child has none. */
+static size_t walk_caller(struct names *n, const struct event_stack *e, struct frame *frames)
+{
+	uint64_t registers[LAYOUT_REGISTERS];
+	struct frame found[FRAMES_MAX];
+
+	if (e->size <= sizeof(e->why))
+		return 0;
+	memcpy(registers, e->registers, sizeof(registers));
+	registers[EVENT_PC] = e->why;
+	registers[EVENT_SP] += sizeof(e->why);
+	size_t depth = stack_walk_copy(n->symbols, registers, e->stack + sizeof(e->why),
+	                               e->size - sizeof(e->why), found);
+	if (depth == FRAMES_MAX)
+		depth--;
+	if (depth)
+		found[0].is_return = true;
+	memcpy(frames, found, depth * sizeof(*frames));
+	return depth;
+}
+
 struct path *names_path(struct names *n, const struct event_stack *e, uint64_t site)
 {
 	uint64_t registers[LAYOUT_REGISTERS];
@@ -274,6 +295,8 @@ struct path *names_path(struct names *n, const struct event_stack *e, uint64_t s
 	_Static_assert(EVENT_REGISTERS == LAYOUT_REGISTERS, "both go by DWARF numbers");
 	memcpy(registers, e->registers, sizeof(registers));
 	size_t depth = stack_walk_copy(n->symbols, registers, e->stack, e->size, frames);
+	if (depth == 1 && e->kind == EVENT_SYSCALL)
+		depth += walk_caller(n, e, frames + 1);
 	const bool cut = depth == FRAMES_MAX;
 	size_t first = site ? first_of(n, frames, depth, site, e->why) : 0;
 	while (depth > first + 1 && is_boot(n, &frames[depth - 1]))
@@ -298,6 +321,22 @@ struct path *names_alone(struct names *n, uint64_t pc)
 	const struct frame frame = { pc, true };
 
 	return intern(n, &frame, 1);
+}
+
+/* Of a program with a libc of its own only what starts threads is told from its functions. */
+static bool is_libc(const struct symbol *y)
+{
+	return strncmp(y->file, "libc.so", 7) == 0 || strstr(y->function, "pthread_create");
+}
+
+bool names_is_runtimes(const struct names *n, const struct path *path)
+{
+	const struct layout *l = &n->snapshot.layout;
+
+	for (size_t i = 1; path && i < path->depth; i++)
+		if (path->pcs[i] >= l->text.value && path->pcs[i] < l->text_end.value)
+			return is_libc(path->frames[i - 1]);
+	return false;
 }
 
 void names_each_path(struct names *n, void (*each)(void *arg, const struct path *path), void *arg)

@@ -48,6 +48,9 @@ static inline bool path_is_of(const struct path *path, uint64_t site, uint64_t w
 	return path->pcs[path->at] == site && (why < TRACE_CALL || path->why == why);
 }
 
+/* Did the runtime make it, through libc? */
+bool names_is_runtimes(const struct names *names, const struct path *path);
+
 /* A path of only that frame, which a call comes back to.  NULL: no memory. */
 struct path *names_alone(struct names *names, uint64_t pc);
 

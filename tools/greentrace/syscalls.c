@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Names of the system calls that block.
+ * Names of the system calls that block, or that libraries make.
  */
 #include "view.h"
 
@@ -14,6 +14,7 @@ static const char *const names[] = {
 	NAME(accept),
 	NAME(clock_nanosleep),
 	NAME(clone),
+	NAME(clone3),
 	NAME(close),
 	NAME(connect),
 	NAME(copy_file_range),
@@ -45,8 +46,11 @@ static const char *const names[] = {
 	NAME(nanosleep),
 	NAME(newfstatat),
 	NAME(open),
+	NAME(openat2),
 	NAME(openat),
 	NAME(pause),
+	NAME(pipe2),
+	NAME(pipe),
 	NAME(poll),
 	NAME(ppoll),
 	NAME(pread64),
@@ -61,6 +65,8 @@ static const char *const names[] = {
 	NAME(recvmmsg),
 	NAME(recvmsg),
 	NAME(rename),
+	NAME(rt_sigaction),
+	NAME(rt_sigprocmask),
 	NAME(rt_sigtimedwait),
 	NAME(sched_yield),
 	NAME(select),

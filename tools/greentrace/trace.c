@@ -117,6 +117,9 @@ static void take_stack(void *arg, const struct event_stack *e)
 		take_fault(t, e, path);
 		return;
 	}
+	/* What has no place is not counted. */
+	if (e->kind == EVENT_SYSCALL && names_is_runtimes(t->names, path))
+		return;
 	tally_stack(t, e, path);
 	if (t->recording)
 		recording_stack(t->recording, e, path);
