@@ -114,13 +114,11 @@ TEST(guard_mapped_anew)
 
 	for (int i = 0; i < 2; i++) {
 		CHECK_EQ(map_over(stack, 4 * PAGE, OPEN), (long)stack);
-		CHECK_EQ(stack[PAGE], 0);
 		CHECK_EQ(protect(stack, 4 * PAGE, PROT_NONE), 0);
 		CHECK(kills(stack + PAGE));
 		CHECK_EQ(protect(stack + PAGE, 3 * PAGE, OPEN), 0);
+		CHECK_EQ(stack[PAGE], 0);
 		stack[PAGE] = 1;
-		CHECK_EQ(protect(stack + PAGE, 3 * PAGE, PROT_NONE), 0);
-		CHECK(kills(stack + PAGE));
 		CHECK_EQ(map_over(stack, 4 * PAGE, PROT_NONE), (long)stack);
 		CHECK(kills(stack + 3 * PAGE));
 		CHECK(!kills(stack + 4 * PAGE));
@@ -128,6 +126,33 @@ TEST(guard_mapped_anew)
 	CHECK_EQ(do_call(fast_munmap, (long)stack, SIZE, 0, 0), 0);
 	CHECK(map(SIZE, OPEN) == stack);
 	stack[PAGE] = 1;
+}
+
+/* A guard would empty them. */
+TEST(closed_where_it_was_touched)
+{
+	char *stack = map(SIZE, OPEN), *other = map(SIZE, OPEN);
+
+	stack[PAGE] = 1;
+	CHECK_EQ(protect(stack, 4 * PAGE, PROT_NONE), CALL_PASS);
+	CHECK_EQ(stack[PAGE], 1);
+	CHECK_EQ(protect(stack, 4 * PAGE, OPEN), CALL_PASS);
+	other[4 * PAGE] = 1;
+	CHECK_EQ(protect(other, 4 * PAGE, PROT_NONE), 0);
+	CHECK(kills(other + PAGE));
+}
+
+/* A hole in one makes it nobody's stack again. */
+TEST(partly_unmapped)
+{
+	char *stack = map(SIZE, OPEN), *beside = map(SIZE, OPEN);
+
+	CHECK_EQ(do_call(fast_munmap, (long)stack, PAGE, 0, 0), CALL_PASS);
+	CHECK_EQ(do_call(fast_munmap, (long)stack, SIZE, 0, 0), CALL_PASS);
+	CHECK(map(SIZE, OPEN) != stack);
+	CHECK_EQ(do_call(fast_munmap, (long)beside + PAGE, 2 * SIZE, 0, 0), CALL_PASS);
+	CHECK_EQ(do_call(fast_munmap, (long)beside, SIZE, 0, 0), CALL_PASS);
+	CHECK(map(SIZE, OPEN) != beside);
 }
 
 /* What a guard cannot say is the kernel's from then on, with the guard that there was. */
