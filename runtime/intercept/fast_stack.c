@@ -105,7 +105,7 @@ static long leave_to_kernel(struct stack_region *r, uint32_t slot)
 /* Has any page been touched?  A guard would empty it, as mprotect(2) does not. */
 static bool is_touched(uintptr_t from, uintptr_t to)
 {
-	unsigned char in[LOOK_PAGES];
+	unsigned char in[LOOK_PAGES] = { 0 };
 
 	for (; from < to; from += sizeof(in) * PAGE) {
 		size_t pages = (to - from) / PAGE;

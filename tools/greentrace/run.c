@@ -122,7 +122,7 @@ static int begin(struct run *r)
 static int command_result(struct run *r)
 {
 	pid_t pid = r->child;
-	int status;
+	int status = 0;
 
 	r->child = 0;
 	while (pid && waitpid(pid, &status, 0) < 0)
