@@ -177,6 +177,9 @@ stack_t signal_stack_of(const struct thread *t, uintptr_t sp);
 void signal_give_back(const siginfo_t *info);
 /* Returns when green-signals blocks it. */
 void signal_hold(int sig);
+/* What has been sent so far is with whom it is for, and not on its way through the kernel and
+ * green-signals; unless all block it.  Full stage. */
+void signal_gather(int sig);
 /* What nobody takes: pending for the process, where signalfd(2) reads it.  0, -errno. */
 long signal_leave_to_kernel(const siginfo_t *info);
 /* Somebody takes these now: green-signals shall not block them. */

@@ -26,6 +26,21 @@ static void change_action(int sig, const struct signal_action *wanted)
 	spin_unlock(&signals.lock);
 }
 
+/* The handler that is about to be taken away has to run for what came before: natively that
+ * is over when the call begins. */
+static bool comes_first(int sig, const struct signal_action *before,
+                        const struct signal_action *wanted)
+{
+	const struct thread *t = thread_self();
+
+	if (before->handler.plain == SIG_DFL || before->handler.plain == SIG_IGN ||
+	    before->handler.plain == wanted->handler.plain || (SIGNALS_OF_FAULTS & SIGNAL_BIT(sig)))
+		return false;
+	signal_gather(sig);
+	return atomic_load_explicit(&t->pending, memory_order_seq_cst) & ~signal_mask_of(t) &
+	       SIGNAL_BIT(sig);
+}
+
 long call_rt_sigaction(struct call *c)
 {
 	int sig = (int)c->arg[0];
@@ -40,6 +55,8 @@ long call_rt_sigaction(struct call *c)
 	spin_lock(&signals.lock);
 	before = signals.actions[sig];
 	spin_unlock(&signals.lock);
+	if (wanted && comes_first(sig, &before, &now))
+		return CALL_RESTARTNOINTR;
 	if (wanted)
 		change_action(sig, &now);
 	if (old)

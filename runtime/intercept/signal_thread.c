@@ -158,6 +158,21 @@ static void route(const siginfo_t *info)
 		signal_give_back(&sent);
 }
 
+void signal_gather(int sig)
+{
+	const uint64_t bit = SIGNAL_BIT(sig);
+	const struct timespec now = { 0, 0 };
+	siginfo_t info;
+
+	if (!atomic_load_explicit(&signals.tid, memory_order_acquire) ||
+	    (atomic_load_explicit(&signals.held, memory_order_seq_cst) & bit))
+		return;
+	signal_hold(sig);
+	while (sys4(SYS_rt_sigtimedwait, &bit, &info, &now, sizeof(bit)) == sig)
+		route(&info);
+	signals_unhold(bit);
+}
+
 static void *serve(void *unused)
 {
 	uint64_t all = ~SIGNALS_OF_FAULTS;

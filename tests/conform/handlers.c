@@ -454,6 +454,23 @@ CHECK(interval_timer)
 	return true;
 }
 
+/* What came before the handler was taken away is the handler's. */
+CHECK(interval_timers_in_turn)
+{
+	struct itimerval each = { { 0, 50 }, { 0, 50 } }, none = { { 0, 0 }, { 0, 0 } };
+	struct sigaction action = { .sa_handler = counts, .sa_flags = SA_RESTART }, old;
+
+	for (int i = 0; i < 500; i++) {
+		handled = 0;
+		EXPECT(sigaction(SIGALRM, &action, &old) == 0);
+		EXPECT(setitimer(ITIMER_REAL, &each, NULL) == 0);
+		EXPECT(reaches(&handled, 2));
+		EXPECT(setitimer(ITIMER_REAL, &none, NULL) == 0);
+		EXPECT(sigaction(SIGALRM, &old, NULL) == 0);
+	}
+	return true;
+}
+
 static bool timer_fires(struct sigevent *event)
 {
 	struct itimerspec soon = { { 0, 0 }, { 0, 10000000 } };
