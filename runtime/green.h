@@ -139,7 +139,8 @@ struct green_options {
 	 * "stuck").  Time in which the whole process was stopped does not count.
 	 * 0: 100 ms.  GREEN_STUCK_MS. */
 	int64_t stuck_ns;
-	/* Workers are pinned to their CPUs unless set.  GREEN_PIN=0|1. */
+	/* Workers are pinned to their CPUs unless set (or GREEN_PIN=0); under greenrun only
+	 * by GREEN_PIN=1. */
 	bool no_pin;
 	/* The stack of a green thread that has been parked for this long, and that
 	 * has at most 2 KiB on it, hibernates: it gives its memory back until the

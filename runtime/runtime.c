@@ -516,14 +516,14 @@ static int run_as_worker(void *pc)
 }
 
 /* 0 and the run is this thread's; else -errno. */
-static int run_claim(void)
+static int run_claim(const struct green_options *usual)
 {
 	int state = atomic_load_explicit(&rt.state, memory_order_acquire);
 
 	if (state == RUNTIME_FORKED)
 		return -EOWNERDEAD;
 	if (state == RUNTIME_NONE) {
-		int r = init_locked(NULL);
+		int r = init_locked(usual);
 		if (r < 0)
 			return r;
 	}
@@ -543,7 +543,7 @@ static int run_begin(green_fn fn, void *arg)
 	if (!fn)
 		return -EINVAL;
 	pthread_mutex_lock(&life.lock);
-	int r = run_claim();
+	int r = run_claim(NULL);
 	pthread_mutex_unlock(&life.lock);
 	if (r < 0)
 		return r;
@@ -554,10 +554,10 @@ static int run_begin(green_fn fn, void *arg)
 	return 0;
 }
 
-int runtime_start_here(void)
+int runtime_start_here(const struct green_options *usual)
 {
 	pthread_mutex_lock(&life.lock);
-	int r = run_claim();
+	int r = run_claim(usual);
 	pthread_mutex_unlock(&life.lock);
 	if (r < 0)
 		return r;

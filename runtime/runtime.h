@@ -7,12 +7,15 @@
 
 #include <stdbool.h>
 
+struct green_options;
+
 /* 0 inside green_run(); -ENXIO or -EOWNERDEAD (forked child) elsewhere. */
 int runtime_usable(void);
 
 /* The calling OS thread is worker 0 from now on, in scheduler context, all workers run;
- * nobody has called green_run().  For interception. */
-int runtime_start_here(void);
+ * nobody has called green_run().  usual: what holds where the environment says nothing, unless
+ * green_init() has been called.  For interception. */
+int runtime_start_here(const struct green_options *usual);
 
 /* Has somebody called green_run(), which has not returned?  Any thread. */
 bool runtime_is_claimed(void);

@@ -53,6 +53,6 @@ long fast_vfork(struct call *c)
 long fast_born(struct call *c)
 {
 	set_real_mask(signals.real_mask);
-	cpus_of_worker();
+	cpus_of_worker(thread_self_fast());
 	return c->arg[5];
 }

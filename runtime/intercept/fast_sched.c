@@ -85,28 +85,35 @@ long fast_sched_getaffinity(struct call *c)
 
 /* ---- what a process inherits ------------------------------------------------------- */
 
-void cpus_of_thread(const struct thread *t)
+static void set_cpus(const unsigned long *mask, long bytes)
 {
-	bool set = t->cpus;
-
-	if (rt.cpus[0] >= 0 && threads_cpus_bytes > 0)
-		call_raw(SYS_sched_setaffinity, 0, set ? (long)sizeof(t->cpus) : threads_cpus_bytes,
-		         set ? (long)&t->cpus : (long)threads_cpus, 0, 0, 0);
+	call_raw(SYS_sched_setaffinity, 0, bytes, (long)mask, 0, 0, 0);
 }
 
-void cpus_of_worker(void)
+void cpus_of_thread(const struct thread *t)
+{
+	if (t->cpus)
+		set_cpus(&t->cpus, sizeof(t->cpus));
+	else if (rt.cpus[0] >= 0 && threads_cpus_bytes > 0)
+		set_cpus(threads_cpus, threads_cpus_bytes);
+}
+
+void cpus_of_worker(const struct thread *t)
 {
 	const struct worker *w = base_gs();
 	int cpu = rt.cpus[w->id];
 	unsigned long mask[WORKERS_MAX / 64];
 
-	if (cpu < 0)
+	if (cpu < 0) {
+		if (t->cpus && threads_cpus_bytes > 0)
+			set_cpus(threads_cpus, threads_cpus_bytes);
 		return;
+	}
 	/* One by one: not by memset(3), which would use vector registers. */
 	for (volatile unsigned long *word = mask; word < mask + WORKERS_MAX / 64; word++)
 		*word = 0;
 	mask[cpu / 64] = 1ul << (cpu % 64);
-	call_raw(SYS_sched_setaffinity, 0, sizeof(mask), (long)mask, 0, 0, 0);
+	set_cpus(mask, sizeof(mask));
 }
 
 /* ---- policies and priorities ---------------------------------------------------------- */

@@ -178,6 +178,11 @@ static int arm_others(struct worker *w)
 	return w->id == 0 ? 0 : interceptors_arm(w);
 }
 
+/* Not pinned: a program that knows nothing of workers shares the machine with others as it
+ * does natively.  Where one of those computes, a worker pinned to its CPU waits for it, and the
+ * program for the worker. */
+static const struct green_options usual = { .no_pin = true };
+
 static int start_workers(void)
 {
 	int r = threads_init();
@@ -198,7 +203,7 @@ static int start_workers(void)
 	worker_start_hook = arm_others;
 	if (!patch_sites())
 		offload_start_hook = arm_helper;
-	r = runtime_start_here();
+	r = runtime_start_here(&usual);
 	if (r < 0) {
 		own_tls = false;
 		worker_start_hook = NULL;

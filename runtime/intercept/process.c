@@ -69,7 +69,7 @@ static long execute(const struct call *c)
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
 	cpus_of_thread(t);
 	long r = call_real(c);
-	cpus_of_worker();
+	cpus_of_worker(t);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals.real_mask, NULL, sizeof(mask));
 	atomic_fetch_or_explicit(&signals.awaited, awaited, memory_order_relaxed);
 	return r;

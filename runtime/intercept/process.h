@@ -18,8 +18,8 @@ long process_fork(struct call *c);
 struct thread;
 
 /* fast_sched.c: the calling OS thread may run where t may, as a process that it makes or
- * becomes then may; and keeps to its worker's CPU again. */
+ * becomes then may; and afterwards where its worker may again. */
 void cpus_of_thread(const struct thread *t);
-void cpus_of_worker(void);
+void cpus_of_worker(const struct thread *t);
 
 #endif
