@@ -9,6 +9,7 @@
  * Memory is all-in: resident pages, page tables and swap of the whole process,
  * less what it had before the first green thread was spawned.
  */
+#include "page.h"
 #include "place.h"
 #include "proc.h"
 #include "progress.h"
@@ -58,6 +59,7 @@ struct park {
 	uint64_t threads;                        /* of this phase */
 	uint64_t threads_wanted, threads_active; /* of the two phases */
 	unsigned active_percent;
+	double wake_ns; /* CPU time of one that was active */
 	size_t depth;
 	green_t *handles; /* sleep: to be cancelled */
 	int *fds;         /* read: eventfds, shared when there are more threads */
@@ -335,10 +337,23 @@ static void let_begin(void)
 		green_sleep(GREEN_MS(5));
 }
 
+/* By CPU time of the monitor, who does it, and by what a wake takes more of than without;
+ * beside a page's first touch. */
+static void hibernation_costs(struct run *run, double hibernate_ns, double restore_ns)
+{
+	double page_ns = page_fault_ns();
+
+	result_measure(&run->result, "hibernate_ns", "ns", hibernate_ns);
+	result_measure(&run->result, "restore_ns", "ns", restore_ns);
+	result_measure(&run->result, "plain_ns_page", "ns", page_ns);
+	result_measure(&run->result, "ratio_hibernate", "times a page", hibernate_ns / page_ns);
+	result_measure(&run->result, "ratio_restore", "times a page", restore_ns / page_ns);
+}
+
 static int phase(struct run *run, const struct names *names)
 {
 	struct proc_memory parked;
-	double threads = (double)park.threads;
+	double threads = (double)park.threads, monitor_ns = proc_thread_ns("green-monitor");
 	int64_t begin = green_now(), begin_cpu = cpu_now();
 
 	if (spawn_all(run))
@@ -355,6 +370,7 @@ static int phase(struct run *run, const struct names *names)
 	if (park.hibernates)
 		result_measure(&run->result, "s_to_hibernate", "s",
 		               (double)(green_now() - begun) / 1e9);
+	monitor_ns = proc_thread_ns("green-monitor") - monitor_ns;
 	int error = proc_memory(0, &parked);
 	int64_t wake = green_now();
 	wake_all(run);
@@ -373,11 +389,15 @@ static int phase(struct run *run, const struct names *names)
 	result_measure(&run->result, names->park_cpu_ns, "ns",
 	               (double)(parked_cpu - begin_cpu) / threads);
 	result_measure(&run->result, names->wake_ns, "ns", (double)(end - wake) / threads);
-	result_measure(&run->result, names->wake_cpu_ns, "ns",
-	               (double)(end_cpu - parked_cpu) / threads);
-	if (!park.hibernates)
+	double wake_ns = (double)(end_cpu - parked_cpu) / threads;
+	result_measure(&run->result, names->wake_cpu_ns, "ns", wake_ns);
+	if (!park.hibernates) {
+		park.wake_ns = wake_ns;
 		result_measure(&run->result, "ops_per_s", "wakes/s",
 		               threads * 1e9 / (double)(end - wake));
+	} else if (!park.active_percent) {
+		hibernation_costs(run, monitor_ns / threads, wake_ns - park.wake_ns);
+	}
 	uint64_t woken = atomic_load_explicit(&park.woken, memory_order_relaxed);
 	if (woken != park.threads)
 		return run_wrong(run, "%llu of %llu threads woke as they should",

@@ -4,6 +4,7 @@
  */
 #include "proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -75,6 +76,34 @@ double proc_available_bytes(void)
 	if (isinf(limit))
 		return machine;
 	return fmin(machine, limit - number_in("/sys/fs/cgroup/memory.current"));
+}
+
+/* Of one thread, where its name is this; else NAN. */
+static double thread_ns(const char *tid, const char *name)
+{
+	char path[320], text[64];
+	double ns;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/comm", tid);
+	if (slurp(path, text, sizeof(text)))
+		return NAN;
+	text[strcspn(text + 1, "\n") + 1] = '\0';
+	if (strcmp(text + 1, name) != 0)
+		return NAN;
+	snprintf(path, sizeof(path), "/proc/self/task/%s/schedstat", tid);
+	return slurp(path, text, sizeof(text)) || sscanf(text, "%lf", &ns) != 1 ? NAN : ns;
+}
+
+double proc_thread_ns(const char *name)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	double ns = NAN;
+
+	for (struct dirent *at; tasks && isnan(ns) && (at = readdir(tasks));)
+		ns = thread_ns(at->d_name, name);
+	if (tasks)
+		closedir(tasks);
+	return ns;
 }
 
 uint64_t proc_raise_nofile(void)

@@ -26,6 +26,9 @@ double proc_bytes(const struct proc_memory *memory);
  * control group's. */
 double proc_available_bytes(void);
 
+/* CPU time of the thread of this process that has that name, ns; NAN: not known. */
+double proc_thread_ns(const char *name);
+
 /* Raises the soft limit on descriptors to the hard one; returns it. */
 uint64_t proc_raise_nofile(void);
 

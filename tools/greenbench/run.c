@@ -91,12 +91,13 @@ void run_mark(struct run *run)
 	run->cpu_ns = run_cpu_ns();
 }
 
-void run_costs(struct run *run, double operations)
+double run_costs(struct run *run, double operations)
 {
 	double instructions = perf_read() - run->instructions, ns = run_cpu_ns() - run->cpu_ns;
 	result_measure(&run->result, "cpu_ns_per_op", "ns, all CPUs", ns / operations);
 	result_measure(&run->result, "instructions_per_op", "instructions",
 	               instructions / operations);
+	return ns / operations;
 }
 
 void run_result_info(struct result *result, const struct green_info *info)

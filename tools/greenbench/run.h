@@ -56,9 +56,10 @@ static inline void run_work(uint64_t steps)
 /* CPU time of this process so far, ns. */
 double run_cpu_ns(void);
 
-/* Begins and ends the stretch whose CPU time and instructions are reported. */
+/* Begins and ends the stretch whose CPU time and instructions are reported.  Returns the CPU
+ * time of an operation, ns. */
 void run_mark(struct run *run);
-void run_costs(struct run *run, double operations);
+double run_costs(struct run *run, double operations);
 
 /* Says that a result is wrong: exit status 1. */
 int run_wrong(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));

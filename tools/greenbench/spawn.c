@@ -10,6 +10,7 @@
  *
  * Cold: they stay until all are there, so that each gets a stack without pages.
  */
+#include "page.h"
 #include "place.h"
 #include "proc.h"
 #include "run.h"
@@ -236,7 +237,9 @@ static int cold_round(struct run *run, struct spawn *s)
 	double ns = (double)(green_now() - begin) / (double)s->threads;
 	if (good) {
 		result_measure(&run->result, "ns_per_thread", "ns", ns);
-		run_costs(run, (double)all);
+		double cpu_ns = run_costs(run, (double)all), page_ns = page_fault_ns();
+		result_measure(&run->result, "plain_ns_page", "ns", page_ns);
+		result_measure(&run->result, "ratio_page", "times plain", cpu_ns / page_ns);
 	}
 	if (good && s->hibernate)
 		wait_asleep(all);
