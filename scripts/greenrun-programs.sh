@@ -13,8 +13,8 @@
 # NAME: one of the programs below; without, all that are installed.  BUILD names the build
 # directory; GREENRUN_OPTIONS more options of greenrun.  Servers listen on the loopback
 # interface, and keep their files in a temporary folder.  Needs mariadb-server, stunnel4,
-# tinyproxy, microsocks, nginx, apache2, haproxy, iperf, siege, wrk, curl; what is absent is
-# skipped by name.
+# tinyproxy, microsocks, nginx, apache2, haproxy, pdns-server with pdns-backend-bind, dnsperf,
+# iperf, siege, wrk, curl; what is absent is skipped by name.
 #
 # Prints for each program both medians, the ratio (above 1: greenrun is ahead), the CPU
 # time that the program took for as much work, as a ratio too (below 1: greenrun needs
@@ -328,6 +328,42 @@ run_haproxy() {
 	load http "$port" && stop TERM
 }
 
+# A C++ program that keeps state in thread_local variables: eight threads receive, and hand
+# each query to one of eight more each.
+need_pdns() { there pdns_server dnsperf && [ -n "$(find /usr/lib -name libbindbackend.so -print -quit)" ]; }
+unit_pdns='queries/s of DNS, 72 threads'
+run_pdns() {
+	next_port
+	if ! [ -e "$temp/zone" ]; then
+		echo "zone \"example.org\" { type master; file \"$temp/zone\"; };" >"$temp/named.conf"
+		printf '%s\n' '@ 60 IN SOA ns.example.org. a.example.org. 1 60 60 600 60' '@ 60 IN NS ns' \
+			'ns 60 IN A 127.0.0.1' >"$temp/zone"
+		awk 'BEGIN { for (i = 1; i <= 1000; i++) printf "h%d 60 IN A 10.0.%d.%d\n", i, i / 250, i % 250 }' \
+			>>"$temp/zone"
+		awk 'BEGIN { for (i = 1; i <= 1000; i++) printf "h%d.example.org A\n", i }' >"$temp/queries"
+		mkdir "$temp/pdns"
+	fi
+	printf '%s\n' launch=bind "bind-config=$temp/named.conf" local-address=127.0.0.1 \
+		"local-port=$port" "socket-dir=$temp/pdns" daemon=no guardian=no loglevel=3 cache-ttl=0 \
+		query-cache-ttl=0 negquery-cache-ttl=0 receiver-threads=8 distributor-threads=8 \
+		>"$temp/pdns/pdns.conf"
+	start "${prefix[@]}" "$(command -v pdns_server || echo /usr/sbin/pdns_server)" "--config-dir=$temp/pdns"
+	ready port_open "$port" || return 1
+	dnsperf -s 127.0.0.1 -p "$port" -d "$temp/queries" -l "$load_s" -c 50 -q 200 >"$temp/dnsperf" 2>&1 &
+	local client=$! status
+	sleep "$look_s"
+	see_threads
+	wait "$client"
+	status=$?
+	stop TERM || return 1
+	if [ "$status" -ne 0 ] || ! grep -q 'Queries lost: *0 ' "$temp/dnsperf" ||
+		! grep -q 'Response codes: *NOERROR [0-9]* (100.00%)' "$temp/dnsperf"; then
+		grep -E 'lost|codes' "$temp/dnsperf" >"$temp/why"
+		return 1
+	fi
+	figure "$(awk '/Queries per second/ { print $4 }' "$temp/dnsperf")"
+}
+
 # iperf 2.1.8 locks and counts in memory that it has freed (then SIGABRT by malloc's checks,
 # SIGSEGV, or a hang), of itself as under greenrun: the streams of one client share a
 # SumReport, which the reporter frees when all that have been counted by then have ended;
@@ -382,7 +418,7 @@ run_siege() {
 	figure "$(sed -n 's/^Transaction rate:[^0-9]*\([0-9.]*\).*/\1/p' "$temp/siege")"
 }
 
-all='mariadb mariadb_500 mariadb_3000 stunnel tinyproxy microsocks nginx apache haproxy iperf siege'
+all='mariadb mariadb_500 mariadb_3000 stunnel tinyproxy microsocks nginx apache haproxy pdns iperf siege'
 
 # ---- running ---------------------------------------------------------------------
 
