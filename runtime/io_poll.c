@@ -211,11 +211,12 @@ static int poll_now(struct pollfd *fds, nfds_t nfds)
 	while (r == -EINTR);
 	if (r < 0)
 		return (int)r;
-	/* The runtime's own descriptors are nobody's. */
 	for (nfds_t i = 0; i < nfds; i++)
-		if (unlikely(fd_is_private(fds[i].fd))) {
+		if (unlikely(fd_is_private(fds[i].fd))) { /* the runtime's own: nobody's */
 			r += fds[i].revents == 0;
 			fds[i].revents = POLLNVAL;
+		} else if (fds[i].revents & POLLIN) {
+			fd_polled(fds[i].fd);
 		}
 	return (int)r;
 }
@@ -331,6 +332,7 @@ int green_wait_fd(int fd, short events, int64_t timeout_ns)
 	/* Who waits for readiness expects to wait: the engine looks at it anyway,
 	 * without a system call of its own. */
 	if (call.self && timeout_ns > 0) {
+		fd_polled(fd);
 		r = wait_in_engine(&call, events, deadline_after(timeout_ns));
 		/* Where it was too late to wait, nobody has looked. */
 		bool late = r == -ETIMEDOUT || (r == -ECANCELED && park_check(call.self) < 0);
