@@ -332,7 +332,8 @@ int green_wait_fd(int fd, short events, int64_t timeout_ns)
 	/* Who waits for readiness expects to wait: the engine looks at it anyway,
 	 * without a system call of its own. */
 	if (call.self && timeout_ns > 0) {
-		fd_polled(fd);
+		if (events & POLLIN)
+			fd_polled(fd);
 		r = wait_in_engine(&call, events, deadline_after(timeout_ns));
 		/* Where it was too late to wait, nobody has looked. */
 		bool late = r == -ETIMEDOUT || (r == -ECANCELED && park_check(call.self) < 0);
