@@ -131,6 +131,7 @@ test_few_threads() {
 run_all() {
 	check yield bench_json yield ns '' --count 10k
 	check spawn bench_json spawn ns '' --threads 5000
+	check spawn_cold bench_json spawn ns 'plain_ns_page ratio_page' --how cold --threads 2000
 	check pingpong bench_json pingpong ns '' --count 500
 	check chan bench_json chan ns '' --count 5000
 	check skynet bench_json skynet ms '' --threads 1000
